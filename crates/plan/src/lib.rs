@@ -1,0 +1,11 @@
+//! Plans: a graph compiled for concrete input shapes, and the layout of its packed weights.
+//!
+//! [`Layout`] orders a model's weights by first use and cuts them into segments; it does not depend on shapes.
+//! [`Plan`] lists the steps for one set of input shapes, with static arena offsets. Both are pure data, and
+//! printable.
+
+mod layout;
+mod plan;
+
+pub use layout::{Layout, LayoutOptions, Segment, WeightPlace};
+pub use plan::{Operand, Place, Plan, PlanInput, PlanOutput, Slot, SlotId, Step};

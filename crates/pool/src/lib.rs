@@ -1,0 +1,1 @@
+//! Pages and who has them: plain arithmetic, no pointers.

@@ -1,0 +1,58 @@
+//! What the scheduler decides.
+
+use std::ops::Range;
+use sublet_units::{DeviceId, LaneId, LoadId, ModelId, PageId, RequestId, RunId};
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Command {
+    /// Copy these segments into these pages. Loads of one device are carried out in order.
+    Load {
+        device: DeviceId,
+        load: LoadId,
+        model: ModelId,
+        segments: Range<u32>,
+        pages: Vec<PageId>,
+    },
+    /// Run these requests as one batch, rows in this order. The model's segments are resident or loading.
+    Run {
+        device: DeviceId,
+        lane: LaneId,
+        run: RunId,
+        model: ModelId,
+        requests: Vec<RequestId>,
+        cold: bool,
+    },
+    /// Take back the pages of these segments; they are always the last resident ones.
+    Evict { device: DeviceId, model: ModelId, segments: Range<u32>, cause: EvictCause },
+    /// The request ends without a run.
+    Reject { request: RequestId, reason: RejectReason },
+    /// A removed model has left every device.
+    ModelGone { model: ModelId },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum EvictCause {
+    /// Its pages were wanted by another model.
+    Room,
+    /// The model was removed.
+    Removed,
+    /// Its load failed.
+    LoadFailed,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum RejectReason {
+    /// The model is unknown or being removed.
+    NoModel,
+    /// The model is larger than any device's memory.
+    NeverFits,
+    /// The queue is full.
+    QueueFull,
+    /// It waited past its `expires`.
+    Expired,
+    Cancelled,
+    /// Its swap-in failed and no other device could take it.
+    LoadFailed,
+    /// No device is left.
+    NoDevice,
+}
