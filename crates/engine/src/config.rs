@@ -1,0 +1,44 @@
+//! How to run an engine.
+
+use std::path::PathBuf;
+use std::time::Duration;
+use sublet_units::Bytes;
+
+#[derive(Clone, Debug)]
+pub struct EngineConfig {
+    /// Folders of models, as Triton lays them out.
+    pub repositories: Vec<PathBuf>,
+    /// Where packed models are kept between starts.
+    pub store: PathBuf,
+    pub mode: RepositoryMode,
+    /// For [`RepositoryMode::Explicit`]: models loaded at the start; `*` means all.
+    pub load_at_start: Vec<String>,
+    pub policy: Policy,
+    /// Requests that may wait, over all models; more are rejected.
+    pub queue_max: usize,
+    /// Plans kept per model version.
+    pub plans_max: usize,
+    /// Largest model file or weights file accepted.
+    pub model_bytes_max: Bytes,
+    /// Deadline of requests that state none; orders work only.
+    pub slo: Option<Duration>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RepositoryMode {
+    /// Load everything at the start; load and unload requests are refused.
+    None,
+    /// Load everything at the start and follow changes on disk.
+    Poll { every: Duration },
+    /// Load only what is asked for.
+    Explicit,
+}
+
+/// The scheduler's preset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Policy {
+    /// Oldest request first, whole models, least recently used out (Computron).
+    FifoLru,
+    #[default]
+    Sublet,
+}
