@@ -6,6 +6,7 @@
 mod dtype;
 mod evaluate;
 mod graph;
+mod infer;
 mod literal;
 mod op;
 
@@ -14,6 +15,7 @@ pub use evaluate::{Evaluate, EvaluateError};
 pub use graph::{
     Dim, Graph, GraphInput, Model, Node, Source, ValueId, ValueInfo, Weight, WeightId,
 };
+pub use infer::{InferError, InferInput, TensorType, infer};
 pub use literal::{Literal, byte_len};
 pub use op::{
     Activation, Attention, AutoPad, Binary, Compare, Conv, CoordinateTransform, Direction,
