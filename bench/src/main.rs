@@ -1,0 +1,2 @@
+//! Benchmarks and the soak. `cargo xtask bench` and `cargo xtask soak` call this.
+fn main() {}

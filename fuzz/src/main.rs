@@ -1,0 +1,2 @@
+//! Seeded smoke run of the fuzz targets.
+fn main() {}
