@@ -4,8 +4,21 @@
 //! [`Plan`] lists the steps for one set of input shapes, with static arena offsets. Both are pure data, and
 //! printable.
 
+mod arena;
+mod compile;
+mod display;
+mod error;
+mod estimate;
+#[cfg(test)]
+mod example;
 mod layout;
 mod plan;
+mod weights;
 
+pub use arena::ALIGN;
+pub use compile::CompileOptions;
+pub use error::PlanError;
+pub use estimate::{LoadEstimate, SegmentArrival, copy_time};
 pub use layout::{Layout, LayoutOptions, Segment, WeightPlace};
 pub use plan::{Operand, Place, Plan, PlanInput, PlanOutput, Slot, SlotId, Step};
+pub use weights::{KNOWN_WEIGHT_BYTES_MAX, WeightSource};

@@ -13,6 +13,8 @@ pub struct Plan {
     pub steps: Vec<Step>,
     /// Bytes of arena that the static slots need.
     pub arena_bytes: usize,
+    /// How many leading segments of the image the whole plan needs.
+    pub segments: u32,
 }
 
 /// A value computed, or given, at run time.
@@ -40,7 +42,7 @@ pub enum Place {
 pub struct PlanInput {
     pub name: String,
     pub dtype: DType,
-    /// `None` in bodies of control-flow operators.
+    /// `None` in bodies of control-flow operators, where only the run tells.
     pub shape: Option<Vec<usize>>,
     pub slot: SlotId,
 }
@@ -81,8 +83,11 @@ impl Plan {
         &self.slots[id.0 as usize]
     }
 
-    /// How many leading segments the whole plan needs.
-    pub fn segments(&self) -> u32 {
-        self.steps.last().map_or(0, |step| step.segments)
+    /// Type and shape of a static slot; the shape is `None` for a dynamic one.
+    pub fn slot_shape(&self, id: SlotId) -> Option<&[usize]> {
+        match &self.slot(id).place {
+            Place::Arena { shape, .. } => Some(shape),
+            Place::Dynamic => None,
+        }
     }
 }
