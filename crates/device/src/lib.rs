@@ -6,15 +6,17 @@
 mod buffer;
 mod clock;
 mod error;
+mod image;
 
 pub use buffer::AlignedBuffer;
-pub use clock::Clock;
+pub use clock::{Clock, ManualClock};
 pub use error::DeviceError;
+pub use image::{Image, WeightType};
 
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
-use sublet_graph::{Literal, Weight};
-use sublet_plan::{Layout, Plan};
+use sublet_graph::Literal;
+use sublet_plan::Plan;
 use sublet_units::{Bytes, DeviceId, LaneId, LoadId, ModelId, PageId, RunId, Time};
 
 /// A GPU or the CPU device.
@@ -69,28 +71,6 @@ pub struct DeviceUsage {
     /// Share of wall time, 0 to 1, that a lane was computing since the start.
     pub busy: f64,
     pub copied_bytes: Bytes,
-}
-
-/// A model's weights in host memory: the master copy that segments are loaded from.
-pub struct Image {
-    pub layout: Layout,
-    /// As long as `layout.bytes`.
-    pub bytes: AlignedBuffer,
-    /// Type and shape of each weight, indexed by `WeightId`; the values lie in `bytes`.
-    pub weights: Vec<WeightType>,
-}
-
-/// Type and shape of a packed weight.
-#[derive(Clone, Debug, PartialEq)]
-pub struct WeightType {
-    pub dtype: sublet_graph::DType,
-    pub shape: Vec<usize>,
-}
-
-impl From<&Weight> for WeightType {
-    fn from(weight: &Weight) -> Self {
-        WeightType { dtype: weight.value.dtype(), shape: weight.value.shape().to_vec() }
-    }
 }
 
 pub struct Load {
