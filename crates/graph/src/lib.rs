@@ -9,13 +9,17 @@ mod graph;
 mod infer;
 mod literal;
 mod op;
+pub mod shape;
 
 pub use dtype::DType;
 pub use evaluate::{Evaluate, EvaluateError};
 pub use graph::{
     Dim, Graph, GraphInput, Model, Node, Source, ValueId, ValueInfo, Weight, WeightId,
 };
-pub use infer::{InferError, InferInput, TensorType, infer};
+pub use infer::{
+    InferError, InferInput, TensorType, TypeError, infer, infer_dtypes, infer_graph_types,
+    infer_with_weights,
+};
 pub use literal::{Literal, byte_len};
 pub use op::{
     Activation, Attention, AutoPad, Binary, Compare, Conv, CoordinateTransform, Direction,

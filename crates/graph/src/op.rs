@@ -680,6 +680,13 @@ impl Op {
         }
     }
 
+    /// The operator's name alone, without attributes.
+    pub fn name(&self) -> String {
+        let mut name = self.to_string();
+        name.truncate(name.find(|c: char| !c.is_ascii_alphanumeric()).unwrap_or(name.len()));
+        name
+    }
+
     /// Whether output shapes depend on the values of computed inputs in a way that only running the operator tells.
     pub fn shape_depends_on_data(&self) -> bool {
         matches!(
