@@ -3,6 +3,7 @@
 //! A [`Model`] is one [`Graph`] with the [`Weight`]s that it and its nested graphs refer to. `import` makes
 //! it from a file, `rewrite` folds and fuses it, `plan` compiles it for concrete shapes.
 
+mod check;
 mod dtype;
 mod evaluate;
 mod graph;
@@ -11,6 +12,7 @@ mod literal;
 mod op;
 pub mod shape;
 
+pub use check::{CheckError, CheckErrorKind, NESTING_MAX, check};
 pub use dtype::DType;
 pub use evaluate::{Evaluate, EvaluateError};
 pub use graph::{
