@@ -112,6 +112,11 @@ impl<F: Fn() -> Result<Plan, DeviceError>> LazyPlan<F> {
     pub fn new(make: F) -> Self {
         LazyPlan { plan: OnceLock::new(), make }
     }
+
+    /// Whether it was asked for before, so that asking is quick.
+    pub fn is_made(&self) -> bool {
+        self.plan.get().is_some()
+    }
 }
 
 impl<F: Fn() -> Result<Plan, DeviceError> + Send + Sync> PlanSource for LazyPlan<F> {
