@@ -1,6 +1,9 @@
 //! One inference: what is asked and what is answered.
 
-use crate::EngineError;
+use crate::{EngineError, ErrorKind};
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use sublet_graph::Literal;
 use tokio::sync::oneshot;
@@ -52,8 +55,28 @@ pub struct Timing {
     pub batch_rows: u32,
 }
 
-/// A queued request. Dropping it cancels the request.
+/// A queued request: await it for the answer. Dropping it cancels the request.
 pub struct Pending {
     pub(crate) answer: oneshot::Receiver<Result<InferResponse, EngineError>>,
     pub(crate) cancel: Option<Box<dyn FnOnce() + Send>>,
+}
+
+impl Future for Pending {
+    type Output = Result<InferResponse, EngineError>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let answer = ready!(Pin::new(&mut self.answer).poll(context));
+        self.cancel = None;
+        Poll::Ready(answer.unwrap_or_else(|_| {
+            Err(EngineError::new(ErrorKind::Internal, "the engine ended before the request did"))
+        }))
+    }
+}
+
+impl Drop for Pending {
+    fn drop(&mut self) {
+        if let Some(cancel) = self.cancel.take() {
+            cancel();
+        }
+    }
 }
