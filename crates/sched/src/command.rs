@@ -5,7 +5,8 @@ use sublet_units::{DeviceId, LaneId, LoadId, ModelId, PageId, RequestId, RunId};
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum Command {
-    /// Copy these segments into these pages. Loads of one device are carried out in order.
+    /// Copy these segments into these pages: each segment takes as many whole pages as its bytes need, in order.
+    /// Loads of one device are carried out in order.
     Load {
         device: DeviceId,
         load: LoadId,
@@ -13,7 +14,8 @@ pub enum Command {
         segments: Range<u32>,
         pages: Vec<PageId>,
     },
-    /// Run these requests as one batch, rows in this order. The model's segments are resident or loading.
+    /// Run these requests as one batch, rows in this order. The model's segments are resident or loading. `cold`: some
+    /// were missing when the first of these requests could have started.
     Run {
         device: DeviceId,
         lane: LaneId,

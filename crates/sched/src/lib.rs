@@ -1,7 +1,30 @@
 //! The scheduler: a state machine `(now, Event) → Commands` that knows neither devices nor wires nor clocks.
+//!
+//! [`Scheduler::step`] takes what happened and says what to do. Requests wait in one queue per model and are bound to
+//! a device only when their run starts. What may differ between schedulers is in [`Policy`]; the rules that keep
+//! memory and requests accounted for are in the state machine itself and hold under any policy.
 
 mod command;
+mod config;
+mod device;
 mod event;
+mod index;
+mod loads;
+mod model;
+mod placing;
+mod policy;
+mod predict;
+mod queue;
+mod requests;
+mod runs;
+mod scheduler;
 
 pub use command::{Command, EvictCause, RejectReason};
+pub use config::Config;
 pub use event::{Batching, DeviceSpec, Event, ModelSpec, Request};
+pub use policy::{
+    ArrivalOrder, BatchPolicy, Candidate, Delayed, EarliestFinish, Eviction, Greedy,
+    LeastRecentlyUsed, LeastSlack, LeastWorth, LoadOption, MostFree, Order, Placement, Policy,
+    Preset, Urgency,
+};
+pub use scheduler::Scheduler;
