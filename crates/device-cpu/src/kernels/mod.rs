@@ -1,1 +1,33 @@
 //! One file per family of operators.
+
+pub mod activation;
+pub mod binary;
+pub mod broadcast;
+pub mod cast;
+pub mod choose;
+pub mod concat;
+pub mod conv;
+pub mod cumulative;
+pub mod element;
+pub mod extreme;
+pub mod gather;
+pub mod generate;
+pub mod halves;
+pub mod integer;
+pub mod math;
+pub mod matmul;
+pub mod movement;
+pub mod non_max_suppression;
+pub mod operands;
+pub mod pad;
+pub mod parallel;
+pub mod product;
+pub mod reduce;
+pub mod reduce_layout;
+pub mod scatter;
+pub mod select;
+pub mod simd;
+pub mod strided;
+pub mod unary;
+pub mod window;
+pub mod window_function;

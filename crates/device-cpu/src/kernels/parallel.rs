@@ -1,0 +1,77 @@
+//! Splitting a kernel's output over the threads of the current pool.
+//!
+//! Every element of an output is computed by one task, in an order that does not depend on how the output was
+//! split: results are the same for any number of threads.
+
+use rayon::prelude::*;
+
+/// Elements of cheap work worth a task of their own.
+const CHUNK: usize = 16 * 1024;
+
+/// Calls `f(start, part)` for parts that cover `out`, with `start` the index of the part's first element.
+pub fn chunks<T: Send>(out: &mut [T], f: impl Fn(usize, &mut [T]) + Sync) {
+    if out.len() < 2 * CHUNK || rayon::current_num_threads() == 1 {
+        f(0, out);
+        return;
+    }
+    out.par_chunks_mut(CHUNK).enumerate().for_each(|(index, part)| f(index * CHUNK, part));
+}
+
+/// Calls `f(row, values)` for each row of `row_len` elements. `row_work` is about how many simple operations
+/// a row takes.
+pub fn rows<T: Send>(
+    out: &mut [T],
+    row_len: usize,
+    row_work: usize,
+    f: impl Fn(usize, &mut [T]) + Sync,
+) {
+    if out.is_empty() || row_len == 0 {
+        return;
+    }
+    let rows = out.len() / row_len;
+    let per_task = rows_per_task(row_work);
+    if rows <= per_task || rayon::current_num_threads() == 1 {
+        out.chunks_mut(row_len).enumerate().for_each(|(row, values)| f(row, values));
+        return;
+    }
+    out.par_chunks_mut(row_len)
+        .with_min_len(per_task)
+        .enumerate()
+        .for_each(|(row, values)| f(row, values));
+}
+
+/// As [`rows`], for two outputs that have the same number of rows.
+pub fn rows2<T: Send, U: Send>(
+    (out, row_len): (&mut [T], usize),
+    (other, other_len): (&mut [U], usize),
+    row_work: usize,
+    f: impl Fn(usize, &mut [T], &mut [U]) + Sync,
+) {
+    if out.is_empty() || row_len == 0 || other_len == 0 {
+        return;
+    }
+    let call = |(row, (values, others)): (usize, (&mut [T], &mut [U]))| f(row, values, others);
+    let per_task = rows_per_task(row_work);
+    if out.len() / row_len <= per_task || rayon::current_num_threads() == 1 {
+        out.chunks_mut(row_len).zip(other.chunks_mut(other_len)).enumerate().for_each(call);
+        return;
+    }
+    out.par_chunks_mut(row_len)
+        .zip(other.par_chunks_mut(other_len))
+        .with_min_len(per_task)
+        .enumerate()
+        .for_each(call);
+}
+
+/// Calls `f(index)` for `0..count`, where each call takes about `work` simple operations.
+pub fn tasks<R: Send>(count: usize, work: usize, f: impl Fn(usize) -> R + Sync + Send) -> Vec<R> {
+    let per_task = rows_per_task(work);
+    if count <= per_task || rayon::current_num_threads() == 1 {
+        return (0..count).map(f).collect();
+    }
+    (0..count).into_par_iter().with_min_len(per_task).map(f).collect()
+}
+
+fn rows_per_task(row_work: usize) -> usize {
+    (CHUNK / row_work.max(1)).max(1)
+}
