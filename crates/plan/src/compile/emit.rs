@@ -181,11 +181,11 @@ impl<'a> Emitter<'a> {
     pub fn check_size(&self, node: &str, value: &Value) -> Result<(), PlanError> {
         let Some(shape) = &value.shape else { return Ok(()) };
         let limit = self.options.arena_bytes_max;
-        let bytes = byte_len(value.dtype, shape).map_or(u64::MAX, |len| len as u64);
-        if bytes > limit as u64 {
+        let bytes = byte_len(value.dtype, shape);
+        if bytes.is_none_or(|bytes| bytes > limit) {
             return Err(PlanError::TooLarge {
                 node: node.to_owned(),
-                bytes: Bytes(bytes),
+                bytes: bytes.map_or(Bytes(u64::MAX), Bytes::from),
                 limit: Bytes::from(limit),
             });
         }
