@@ -9,7 +9,7 @@ pub struct ResizeAxis {
     pub input: usize,
     pub output: usize,
     /// Output size over input size, as the coordinate transform uses it.
-    pub scale: f32,
+    pub scale: f64,
     /// Start and end of the region of interest, relative to the input.
     pub roi: (f32, f32),
 }
@@ -53,7 +53,7 @@ pub fn resize_geometry(
                     return invalid(format!("scale {scale} of an axis of {}", input[at]));
                 }
                 result[at].output = output as usize;
-                result[at].scale = scale;
+                result[at].scale = f64::from(scale);
             }
         }
         (None, Some(sizes)) => {
@@ -76,7 +76,7 @@ pub fn resize_geometry(
             };
             for (entry, &at) in resized.iter().enumerate() {
                 let axis = &mut result[at];
-                axis.scale = common.unwrap_or(scales[entry]) as f32;
+                axis.scale = common.unwrap_or(scales[entry]);
                 axis.output = match common {
                     None => sizes[entry],
                     // Rounded half up.
