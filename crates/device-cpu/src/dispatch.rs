@@ -2,13 +2,18 @@
 
 use crate::kernels::cumulative::Running;
 use crate::kernels::extreme::Extreme;
+use crate::kernels::grid_sample::Sampling;
 use crate::kernels::halves::through_f32;
 use crate::kernels::operands::{input, optional, output};
+use crate::kernels::roi_align::RoiAlign;
+use crate::kernels::unfold::Blocks;
 use crate::kernels::{
-    binary, cast, choose, concat, conv, cumulative, extreme, gather, generate, integer, matmul, movement, non_max_suppression, pad, reduce, scatter, select, unary, window_function,
+    binary, cast, choose, concat, conv, cumulative, determinant, einsum, extreme, fourier, gather,
+    generate, grid_sample, integer, matmul, movement, non_max_suppression, pad, reduce, resize,
+    roi_align, scatter, select, unary, unfold, window_function,
 };
 use crate::{KernelError, Tensor, View, ViewMut};
-use sublet_graph::Op;
+use sublet_graph::{Op, ScatterReduction};
 
 type Inputs<'a, 'b> = &'a [Option<View<'b>>];
 type Outputs<'a, 'b> = &'a mut [Option<ViewMut<'b>>];
@@ -37,15 +42,15 @@ pub fn run(
         Op::Linear { activation } => wide(&|i, o| matmul::linear(*activation, i, o)),
         Op::Gemm { alpha, beta, trans_a, trans_b } => {
             wide(&|i, o| matmul::gemm(*alpha, *beta, (*trans_a, *trans_b), i, o))
-        },
+        }
         Op::MatMulInteger => integer::matmul(inputs, outputs),
         Op::QLinearMatMul => integer::quantised_matmul(inputs, outputs),
         Op::Attention(_) => unsupported(op),
         Op::RotaryEmbedding { .. } => unsupported(op),
         Op::Conv { conv, activation } => wide(&|i, o| conv::run(conv, *activation, i, o)),
-        Op::ConvTranspose { conv, output_padding, output_shape } => wide(&|i, o| {
-            conv::transposed::run(conv, output_padding, output_shape.as_deref(), i, o)
-        }),
+        Op::ConvTranspose { conv, output_padding, output_shape } => {
+            wide(&|i, o| conv::transposed::run(conv, output_padding, output_shape.as_deref(), i, o))
+        }
         Op::ConvInteger(conv) => conv::integer::run(conv, inputs, outputs),
         Op::QLinearConv(conv) => conv::integer::quantised(conv, inputs, outputs),
         Op::MaxPool { .. } => unsupported(op),
@@ -70,51 +75,37 @@ pub fn run(
         Op::DequantizeLinear { .. } => unsupported(op),
         Op::DynamicQuantizeLinear => unsupported(op),
         // --- reduction, movement, generation, images and signals ---
-        Op::Einsum { .. } => unsupported(op),
-        Op::Reduce { reduce: kind, noop_with_empty_axes, .. } => reduce::reduce(
-            input(inputs, 0)?,
-            optional(inputs, 1),
-            *kind,
-            *noop_with_empty_axes,
-            output(outputs, 0)?,
-        ),
-        Op::ArgMax { axis, last, .. } => extreme::arg_extreme(
-            input(inputs, 0)?,
-            *axis,
-            Extreme::Largest,
-            *last,
-            output(outputs, 0)?,
-        ),
-        Op::ArgMin { axis, last, .. } => extreme::arg_extreme(
-            input(inputs, 0)?,
-            *axis,
-            Extreme::Smallest,
-            *last,
-            output(outputs, 0)?,
-        ),
-        Op::CumSum { exclusive, reverse } => cumulative::cumulative(
-            input(inputs, 0)?,
-            input(inputs, 1)?,
-            Running::Sum,
-            *exclusive,
-            *reverse,
-            output(outputs, 0)?,
-        ),
-        Op::CumProd { exclusive, reverse } => cumulative::cumulative(
-            input(inputs, 0)?,
-            input(inputs, 1)?,
-            Running::Product,
-            *exclusive,
-            *reverse,
-            output(outputs, 0)?,
-        ),
-        Op::TopK { axis, largest, .. } => {
-            let extreme = if *largest { Extreme::Largest } else { Extreme::Smallest };
-            let mut outputs = outputs.iter_mut().map(Option::as_mut);
-            let (values, indices) = (outputs.next().flatten(), outputs.next().flatten());
-            extreme::top_k(input(inputs, 0)?, *axis, extreme, values, indices)
-        }
-        Op::Det => unsupported(op),
+        Op::Einsum { equation } => wide(&|i, o| einsum::einsum(i, equation, output(o, 0)?)),
+        Op::Reduce { reduce: kind, noop_with_empty_axes, .. } => wide(&|i, o| {
+            reduce::reduce(
+                input(i, 0)?,
+                optional(i, 1),
+                *kind,
+                *noop_with_empty_axes,
+                output(o, 0)?,
+            )
+        }),
+        Op::ArgMax { axis, last, .. } => wide(&|i, o| {
+            extreme::arg_extreme(input(i, 0)?, *axis, Extreme::Largest, *last, output(o, 0)?)
+        }),
+        Op::ArgMin { axis, last, .. } => wide(&|i, o| {
+            extreme::arg_extreme(input(i, 0)?, *axis, Extreme::Smallest, *last, output(o, 0)?)
+        }),
+        Op::CumSum { exclusive, reverse } => wide(&|i, o| {
+            cumulative::cumulative(i, Running::Sum, *exclusive, *reverse, output(o, 0)?)
+        }),
+        Op::CumProd { exclusive, reverse } => wide(&|i, o| {
+            cumulative::cumulative(i, Running::Product, *exclusive, *reverse, output(o, 0)?)
+        }),
+        Op::TopK { axis, largest, .. } => wide(&|i, o| {
+            extreme::top_k(
+                input(i, 0)?,
+                *axis,
+                if *largest { Extreme::Largest } else { Extreme::Smallest },
+                o,
+            )
+        }),
+        Op::Det => wide(&|i, o| determinant::determinant(input(i, 0)?, output(o, 0)?)),
         Op::Shape { start, end } => {
             generate::shape_of(input(inputs, 0)?, *start, *end, output(outputs, 0)?)
         }
@@ -146,11 +137,22 @@ pub fn run(
             *batch_dims,
             output(outputs, 0)?,
         ),
+        Op::ScatterElements { axis, reduction: ScatterReduction::None } => {
+            scatter::scatter_elements(
+                three(inputs)?,
+                *axis,
+                ScatterReduction::None,
+                output(outputs, 0)?,
+            )
+        }
         Op::ScatterElements { axis, reduction } => {
-            scatter::scatter_elements(three(inputs)?, *axis, *reduction, output(outputs, 0)?)
+            wide(&|i, o| scatter::scatter_elements(three(i)?, *axis, *reduction, output(o, 0)?))
+        }
+        Op::ScatterND { reduction: ScatterReduction::None } => {
+            scatter::scatter_nd(three(inputs)?, ScatterReduction::None, output(outputs, 0)?)
         }
         Op::ScatterND { reduction } => {
-            scatter::scatter_nd(three(inputs)?, *reduction, output(outputs, 0)?)
+            wide(&|i, o| scatter::scatter_nd(three(i)?, *reduction, output(o, 0)?))
         }
         Op::TensorScatter { axis, circular } => scatter::tensor_scatter(
             input(inputs, 0)?,
@@ -179,9 +181,9 @@ pub fn run(
         Op::CenterCropPad { .. } => pad::center_crop_pad(input(inputs, 0)?, output(outputs, 0)?),
         Op::Trilu { upper } => generate::trilu(inputs, *upper, output(outputs, 0)?),
         Op::ConstantOfShape { value } => generate::constant_of_shape(*value, output(outputs, 0)?),
-        Op::Range => generate::range(input(inputs, 0)?, input(inputs, 2)?, output(outputs, 0)?),
+        Op::Range => wide(&|i, o| generate::range(input(i, 0)?, input(i, 2)?, output(o, 0)?)),
         Op::OneHot { axis } => {
-            generate::one_hot(input(inputs, 0)?, input(inputs, 2)?, *axis, output(outputs, 0)?)
+            wide(&|i, o| generate::one_hot(input(i, 0)?, input(i, 2)?, *axis, output(o, 0)?))
         }
         Op::EyeLike { k, .. } => generate::eye_like(*k, output(outputs, 0)?),
         Op::HannWindow { periodic, .. } => {
@@ -193,15 +195,46 @@ pub fn run(
         Op::BlackmanWindow { periodic, .. } => {
             window_function::cosine_sum(window_function::BLACKMAN, *periodic, output(outputs, 0)?)
         }
-        Op::MelWeightMatrix { .. } => window_function::mel_weight_matrix(inputs, output(outputs, 0)?),
-        Op::Resize(_) => unsupported(op),
-        Op::GridSample { .. } => unsupported(op),
-        Op::AffineGrid { .. } => unsupported(op),
-        Op::Dft { .. } => unsupported(op),
-        Op::Stft { .. } => unsupported(op),
-        Op::MaxUnpool { .. } => unsupported(op),
-        Op::Col2Im { .. } => unsupported(op),
-        Op::RoiAlign { .. } => unsupported(op),
+        Op::MelWeightMatrix { .. } => {
+            window_function::mel_weight_matrix(inputs, output(outputs, 0)?)
+        }
+        Op::Resize(options) => wide(&|i, o| resize::resize(i, options, output(o, 0)?)),
+        Op::GridSample { mode, padding, align_corners } => {
+            let sampling =
+                Sampling { mode: *mode, padding: *padding, align_corners: *align_corners };
+            wide(&|i, o| {
+                grid_sample::grid_sample(input(i, 0)?, input(i, 1)?, sampling, output(o, 0)?)
+            })
+        }
+        Op::AffineGrid { align_corners } => {
+            wide(&|i, o| grid_sample::affine_grid(input(i, 0)?, *align_corners, output(o, 0)?))
+        }
+        Op::Dft { inverse, onesided } => {
+            wide(&|i, o| fourier::dft(i, *inverse, *onesided, output(o, 0)?))
+        }
+        Op::Stft { .. } => wide(&|i, o| fourier::stft(i, output(o, 0)?)),
+        Op::MaxUnpool { kernel, strides, pads } => unfold::max_unpool(
+            input(inputs, 0)?,
+            input(inputs, 1)?,
+            kernel,
+            strides,
+            pads,
+            output(outputs, 0)?,
+        ),
+        Op::Col2Im { dilations, pads, strides } => {
+            let blocks = Blocks { dilations, pads, strides };
+            wide(&|i, o| unfold::col2im(i, blocks, output(o, 0)?))
+        }
+        Op::RoiAlign { output: size, sampling_ratio, spatial_scale, average, half_pixel } => {
+            let options = RoiAlign {
+                output: *size,
+                sampling_ratio: *sampling_ratio,
+                spatial_scale: *spatial_scale,
+                average: *average,
+                half_pixel: *half_pixel,
+            };
+            wide(&|i, o| roi_align::roi_align(i, options, output(o, 0)?))
+        }
         // --- not here ---
         Op::NonZero | Op::Unique { .. } | Op::Compress { .. } | Op::NonMaxSuppression { .. } => {
             unreachable!("{op} allocates its outputs")
