@@ -1,7 +1,7 @@
 //! The indexes over models: after any change of a model, where it stands in each of them.
 
 use crate::device::Candidacy;
-use crate::model::{Front, Model, Place};
+use crate::model::{Front, Place};
 use crate::policy::Urgency;
 use crate::scheduler::Scheduler;
 use std::collections::BTreeSet;
@@ -131,9 +131,9 @@ impl Scheduler {
         }
     }
 
-    /// What is to be done next for a model with waiting requests.
+    /// What is to be done next for a model; `None` when nothing waits for it.
     pub(crate) fn front(&self, id: ModelId) -> Option<Front> {
-        let model: &Model = &self.models[&id];
+        let model = self.models.get(&id)?;
         let service = self.service_time(id);
         model.front(self.now, self.config.patience, &*self.config.policy.order, service)
     }

@@ -36,6 +36,7 @@ impl Scheduler {
         let wanting: Vec<ModelId> =
             self.wanting.iter().take(CONSIDERED).map(|&(_, model)| model).collect();
         for id in wanting {
+            // A pinned model's load may have ended what others waited for.
             let Some(front) = self.front(id) else { continue };
             let presses = front.pressing_at <= self.now;
             let reach = if presses { Reach::LessUrgent(front.urgency) } else { Reach::Idle };
@@ -57,6 +58,9 @@ impl Scheduler {
         let spreading: Vec<ModelId> =
             self.spreading.iter().take(CONSIDERED).map(|&(_, model)| model).collect();
         for id in spreading {
+            if self.models.get(&id).is_none_or(|model| model.indexed.spreading.is_none()) {
+                continue;
+            }
             let stay = self.stay(id);
             let options = self.load_options(id, Reach::Idle);
             let Some(copy) = options.iter().map(|option| option.finish).min() else { continue };
