@@ -10,6 +10,7 @@ mod graph;
 mod infer;
 mod literal;
 mod op;
+mod rewrite;
 pub mod shape;
 
 pub use check::{CheckError, CheckErrorKind, NESTING_MAX, check};
@@ -28,3 +29,4 @@ pub use op::{
     GridPadding, Interpolation, KeepAspect, NearestMode, Op, PadMode, Pool, Reduce, Resize, Rnn,
     RnnKind, Scalar, ScanOptions, ScatterReduction, Unary,
 };
+pub use rewrite::{Report, RewriteOptions, rewrite};

@@ -1,0 +1,59 @@
+//! Chains of transposes and of reshapes.
+
+use super::editor::Editor;
+use crate::{Op, ValueId};
+
+/// A transpose of a transpose is one transpose, or nothing.
+pub(super) fn transpose(editor: &mut Editor, node: usize) -> bool {
+    let Some((x, perm)) = joined(editor, node) else { return false };
+    let output = editor.output(node);
+    if perm.iter().copied().eq(0..perm.len())
+        && output.is_some_and(|output| editor.alias(output, x))
+    {
+        return true;
+    }
+    editor.replace(node, Op::Transpose { perm }, vec![Some(x)]);
+    true
+}
+
+fn joined(editor: &Editor, node: usize) -> Option<(ValueId, Vec<usize>)> {
+    let Op::Transpose { perm: outer } = &editor.node(node).op else { return None };
+    let inner_node = editor.maker(editor.input(node, 0)?)?;
+    let Op::Transpose { perm: inner } = &editor.node(inner_node).op else { return None };
+    let x = editor.input(inner_node, 0)?;
+    let rank = outer.len().max(inner.len());
+    let explicit = |perm: &[usize]| match perm {
+        [] => (0..rank).rev().collect(),
+        perm => perm.to_vec(),
+    };
+    // Two reversals of an unknown rank are not told apart from those of rank 0, and cancel.
+    let (outer, inner): (Vec<usize>, Vec<usize>) = (explicit(outer), explicit(inner));
+    if outer.is_empty() || outer.len() != inner.len() {
+        return None;
+    }
+    Some((x, outer.iter().map(|&axis| inner.get(axis).copied()).collect::<Option<_>>()?))
+}
+
+/// A reshape of something reshaped is one reshape, when the target stands on its own.
+pub(super) fn reshape(editor: &mut Editor, node: usize) -> bool {
+    let Some((op, x, target)) = reshaped(editor, node) else { return false };
+    editor.replace(node, op, vec![Some(x), Some(target)]);
+    true
+}
+
+fn reshaped(editor: &Editor, node: usize) -> Option<(Op, ValueId, ValueId)> {
+    let op = editor.node(node).op.clone();
+    let Op::Reshape { .. } = op else { return None };
+    let (input, target) = (editor.input(node, 0)?, editor.input(node, 1)?);
+    let sizes = editor.constant(target)?.to_i64s()?;
+    // A zero copies a size of the input, or belongs to an empty tensor.
+    if sizes.contains(&0) {
+        return None;
+    }
+    let before = editor.maker(input)?;
+    let only_shape = matches!(
+        editor.node(before).op,
+        Op::Reshape { .. } | Op::Flatten { .. } | Op::Squeeze | Op::Unsqueeze
+    );
+    only_shape.then_some((op, editor.input(before, 0)?, target))
+}
