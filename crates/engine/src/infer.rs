@@ -3,7 +3,9 @@
 use crate::{EngineError, ErrorKind};
 use std::future::Future;
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker, ready};
+use std::thread::Thread;
 use std::time::Duration;
 use sublet_graph::Literal;
 use tokio::sync::oneshot;
@@ -55,10 +57,26 @@ pub struct Timing {
     pub batch_rows: u32,
 }
 
-/// A queued request: await it for the answer. Dropping it cancels the request.
+/// A queued request: await it for the answer, or wait for it. Dropping it cancels the request.
 pub struct Pending {
     pub(crate) answer: oneshot::Receiver<Result<InferResponse, EngineError>>,
     pub(crate) cancel: Option<Box<dyn FnOnce() + Send>>,
+}
+
+impl Pending {
+    /// Blocks until the answer is there; not for async code.
+    ///
+    /// # Errors
+    /// Why the request was not served; `Unavailable` when the engine stopped.
+    pub fn wait(mut self) -> Result<InferResponse, EngineError> {
+        let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+        loop {
+            match Pin::new(&mut self).poll(&mut Context::from_waker(&waker)) {
+                Poll::Ready(answer) => return answer,
+                Poll::Pending => std::thread::park(),
+            }
+        }
+    }
 }
 
 impl Future for Pending {
@@ -68,7 +86,7 @@ impl Future for Pending {
         let answer = ready!(Pin::new(&mut self.answer).poll(context));
         self.cancel = None;
         Poll::Ready(answer.unwrap_or_else(|_| {
-            Err(EngineError::new(ErrorKind::Internal, "the engine ended before the request did"))
+            Err(EngineError::new(ErrorKind::Unavailable, "the server is shutting down"))
         }))
     }
 }
@@ -76,7 +94,18 @@ impl Future for Pending {
 impl Drop for Pending {
     fn drop(&mut self) {
         if let Some(cancel) = self.cancel.take() {
+            // Nobody listens any more, which spares running it again where a batch fails.
+            self.answer.close();
             cancel();
         }
+    }
+}
+
+/// Wakes a thread that waits for an answer.
+struct Unpark(Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
     }
 }

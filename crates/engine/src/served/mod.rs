@@ -1,0 +1,121 @@
+//! One version of a model as it is served: its program, its plans, and the checks on its requests.
+
+mod admit;
+mod plans;
+mod program;
+
+pub(crate) use admit::Admitted;
+pub(crate) use plans::{CachedPlan, InputShapes};
+pub(crate) use program::Program;
+
+use crate::config_text::{Completed, ConfigText};
+use crate::repository::Fingerprint;
+use crate::{EngineError, ErrorKind, ModelConfig, ModelMetadata, TensorMetadata};
+use plans::PlanCache;
+use std::hash::RandomState;
+use std::sync::Arc;
+use sublet_device::{DeviceError, PlanSource};
+use sublet_units::ModelId;
+
+/// A model version that has been loaded. A reload makes another one.
+pub(crate) struct Served {
+    pub id: ModelId,
+    pub name: String,
+    pub version: u64,
+    pub config: Arc<ModelConfig>,
+    pub program: Arc<Program>,
+    /// What it was made from; `None` where that was given with the load request.
+    pub source: Option<Source>,
+    inputs: Vec<Port>,
+    outputs: Vec<Port>,
+    plans: PlanCache,
+    /// Hashes shapes into batch keys.
+    shape_hasher: RandomState,
+}
+
+/// The files and the configuration of a model version.
+pub(crate) struct Source {
+    pub files: Vec<Fingerprint>,
+    pub config: Option<ConfigText>,
+}
+
+/// An input or output as clients see it, and its index in the graph.
+pub(crate) struct Port {
+    pub tensor: TensorMetadata,
+    pub index: usize,
+}
+
+impl Source {
+    /// Whether making the version again would give the same.
+    pub fn still_holds(&self, config: &Option<ConfigText>) -> bool {
+        self.config == *config && self.files.iter().all(Fingerprint::still_holds)
+    }
+}
+
+impl Served {
+    pub fn new(
+        id: ModelId,
+        version: u64,
+        program: Arc<Program>,
+        completed: Completed,
+        source: Option<Source>,
+        plans_max: usize,
+    ) -> Self {
+        let inputs = program.ports(program.inputs(), completed.inputs);
+        let outputs = program.ports(program.outputs(), completed.outputs);
+        Served {
+            id,
+            name: completed.config.name.clone(),
+            version,
+            config: Arc::new(completed.config),
+            inputs,
+            outputs,
+            plans: PlanCache::new(plans_max),
+            shape_hasher: RandomState::new(),
+            program,
+            source,
+        }
+    }
+
+    pub fn output(&self, index: usize) -> &Port {
+        &self.outputs[index]
+    }
+
+    pub fn metadata(&self, versions: Vec<u64>) -> ModelMetadata {
+        ModelMetadata {
+            name: self.name.clone(),
+            versions,
+            platform: self.config.platform.clone(),
+            inputs: self.inputs.iter().map(|port| port.tensor.clone()).collect(),
+            outputs: self.outputs.iter().map(|port| port.tensor.clone()).collect(),
+            properties: self.program.packed.origin.properties.clone(),
+        }
+    }
+
+    /// The plan for these shapes, made when first asked for.
+    pub fn plan(&self, shapes: &InputShapes) -> Arc<CachedPlan> {
+        self.plans.get(shapes, &self.program)
+    }
+
+    /// The plan for these shapes, made now if need be.
+    ///
+    /// # Errors
+    /// `Invalid` when the model does not work with these shapes.
+    pub fn checked_plan(&self, shapes: &InputShapes) -> Result<Arc<CachedPlan>, EngineError> {
+        let plan = self.plan(shapes);
+        if let Err(error) = plan.plan() {
+            // It would keep the place of one that is of use.
+            self.plans.forget(shapes);
+            let kind = match error {
+                DeviceError::Unsupported { .. } => ErrorKind::Unsupported,
+                _ => ErrorKind::Invalid,
+            };
+            return Err(EngineError::new(kind, format!("model `{}`: {error}", self.name)));
+        }
+        Ok(plan)
+    }
+
+    pub fn is_planned(&self, shapes: &InputShapes) -> bool {
+        self.plans.is_made(shapes)
+    }
+}
