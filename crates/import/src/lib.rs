@@ -15,4 +15,4 @@ mod scalar;
 pub use bert::import_bert;
 pub use error::{ImportError, Place};
 pub use limits::Limits;
-pub use onnx::{ExternalData, NoExternalData, import_onnx};
+pub use onnx::{ExternalData, NoExternalData, import_onnx, import_tensor};

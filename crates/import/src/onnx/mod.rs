@@ -17,14 +17,18 @@ mod tensor;
 mod types;
 mod wire;
 
+#[cfg(test)]
+mod tests;
+
 pub use external::{ExternalData, NoExternalData};
 
 use crate::{ImportError, Limits, Place};
 use bytes::Bytes;
 use prost::Message;
-use proto::{ModelProto, OperatorSetIdProto};
+use proto::{ModelProto, OperatorSetIdProto, TensorProto};
 use scope::{Importer, Opsets};
-use sublet_graph::Model;
+use sublet_graph::{Literal, Model};
+use tensor::TensorReader;
 
 const IR_VERSIONS: std::ops::RangeInclusive<i64> = 3..=13;
 /// The newest opset whose operators are known. A later one may have given an operator another meaning.
@@ -56,6 +60,15 @@ pub fn import_onnx(
         weights: importer.into_weights(),
         metadata: metadata.map(|entry| (entry.key.clone(), entry.value.clone())).collect(),
     })
+}
+
+/// Reads a single ONNX tensor (a `TensorProto`), as test data is stored.
+pub fn import_tensor(file: Bytes) -> Result<Literal, ImportError> {
+    let limits = Limits::default();
+    let len = file.len() as u64;
+    let proto = TensorProto::decode(file)
+        .map_err(|error| ImportError::Malformed { offset: len, reason: error.to_string() })?;
+    TensorReader { external: &NoExternalData, limits: &limits, weights_bytes: 0 }.read(&proto)
 }
 
 /// Operator set version by domain.
