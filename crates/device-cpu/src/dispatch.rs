@@ -6,11 +6,14 @@ use crate::kernels::grid_sample::Sampling;
 use crate::kernels::halves::through_f32;
 use crate::kernels::operands::{input, optional, output};
 use crate::kernels::roi_align::RoiAlign;
+use crate::kernels::rotary::Rotary;
+use crate::kernels::softmax::Kind;
 use crate::kernels::unfold::Blocks;
 use crate::kernels::{
-    binary, cast, choose, concat, conv, cumulative, determinant, einsum, extreme, fourier, gather,
-    generate, grid_sample, integer, matmul, movement, non_max_suppression, pad, reduce, resize,
-    roi_align, scatter, select, unary, unfold, window_function,
+    attention, binary, cast, choose, concat, conv, cumulative, determinant, einsum, extreme,
+    fourier, gather, generate, grid_sample, integer, matmul, movement, non_max_suppression,
+    normalize, pad, pool, quantize, reduce, resize, rnn, roi_align, rotary, scatter, select,
+    softmax, unary, unfold, window_function,
 };
 use crate::{KernelError, Tensor, View, ViewMut};
 use sublet_graph::{Op, ScatterReduction};
@@ -45,35 +48,50 @@ pub fn run(
         }
         Op::MatMulInteger => integer::matmul(inputs, outputs),
         Op::QLinearMatMul => integer::quantised_matmul(inputs, outputs),
-        Op::Attention(_) => unsupported(op),
-        Op::RotaryEmbedding { .. } => unsupported(op),
+        Op::Attention(a) => wide(&|i, o| attention::run(a, i, o)),
+        Op::RotaryEmbedding { interleaved, num_heads, rotary_dim } => {
+            let (interleaved, num_heads, rotary_dim) = (*interleaved, *num_heads, *rotary_dim);
+            wide(&|i, o| rotary::run(Rotary { interleaved, num_heads, rotary_dim }, i, o))
+        }
         Op::Conv { conv, activation } => wide(&|i, o| conv::run(conv, *activation, i, o)),
         Op::ConvTranspose { conv, output_padding, output_shape } => {
             wide(&|i, o| conv::transposed::run(conv, output_padding, output_shape.as_deref(), i, o))
         }
         Op::ConvInteger(conv) => conv::integer::run(conv, inputs, outputs),
         Op::QLinearConv(conv) => conv::integer::quantised(conv, inputs, outputs),
-        Op::MaxPool { .. } => unsupported(op),
-        Op::AveragePool { .. } => unsupported(op),
-        Op::LpPool { .. } => unsupported(op),
-        Op::GlobalAveragePool => unsupported(op),
-        Op::GlobalMaxPool => unsupported(op),
-        Op::GlobalLpPool { .. } => unsupported(op),
-        Op::BatchNorm { .. } => unsupported(op),
-        Op::InstanceNorm { .. } => unsupported(op),
-        Op::LayerNorm { .. } => unsupported(op),
-        Op::GroupNorm { .. } => unsupported(op),
-        Op::RmsNorm { .. } => unsupported(op),
-        Op::LpNormalization { .. } => unsupported(op),
-        Op::MeanVarianceNormalization { .. } => unsupported(op),
-        Op::Lrn { .. } => unsupported(op),
-        Op::Softmax { .. } => unsupported(op),
-        Op::LogSoftmax { .. } => unsupported(op),
-        Op::Hardmax { .. } => unsupported(op),
-        Op::Rnn(_) => unsupported(op),
-        Op::QuantizeLinear { .. } => unsupported(op),
-        Op::DequantizeLinear { .. } => unsupported(op),
-        Op::DynamicQuantizeLinear => unsupported(op),
+        Op::MaxPool { pool, column_major } => wide(&|i, o| pool::max(pool, *column_major, i, o)),
+        Op::AveragePool { pool, count_include_pad } => {
+            wide(&|i, o| pool::average(pool, *count_include_pad, i, o))
+        }
+        Op::LpPool { pool, p } => wide(&|i, o| pool::lp(pool, *p, i, o)),
+        Op::GlobalAveragePool => wide(&|i, o| pool::global_average(i, o)),
+        Op::GlobalMaxPool => wide(&|i, o| pool::global_max(i, o)),
+        Op::GlobalLpPool { p } => wide(&|i, o| pool::global_lp(*p, i, o)),
+        Op::BatchNorm { epsilon } => wide(&|i, o| normalize::batch(*epsilon, i, o)),
+        Op::InstanceNorm { epsilon } => wide(&|i, o| normalize::instance(*epsilon, i, o)),
+        Op::LayerNorm { axis, epsilon } => wide(&|i, o| normalize::layer(*axis, *epsilon, i, o)),
+        Op::GroupNorm { groups, epsilon } => {
+            wide(&|i, o| normalize::group(*groups, *epsilon, i, o))
+        }
+        Op::RmsNorm { axis, epsilon } => wide(&|i, o| normalize::rms(*axis, *epsilon, i, o)),
+        Op::LpNormalization { axis, p } => wide(&|i, o| normalize::lp(*axis, *p, i, o)),
+        Op::MeanVarianceNormalization { axes } => {
+            wide(&|i, o| normalize::mean_variance(axes, i, o))
+        }
+        Op::Lrn { alpha, beta, bias, size } => {
+            wide(&|i, o| normalize::local_response((*alpha, *beta, *bias), *size, i, o))
+        }
+        Op::Softmax { axis } => wide(&|i, o| softmax::run(Kind::Softmax, *axis, i, o)),
+        Op::LogSoftmax { axis } => wide(&|i, o| softmax::run(Kind::LogSoftmax, *axis, i, o)),
+        Op::Hardmax { axis } => wide(&|i, o| softmax::run(Kind::Hardmax, *axis, i, o)),
+        Op::Rnn(layer) => wide(&|i, o| rnn::run(layer, i, o)),
+        Op::QuantizeLinear { axis, block, .. } => {
+            wide(&|i, o| quantize::quantize(*axis, *block, i, o))
+        }
+        Op::DequantizeLinear { axis, block } => {
+            wide(&|i, o| quantize::dequantize(*axis, *block, i, o))
+        }
+        Op::DynamicQuantizeLinear => quantize::dynamic(inputs, outputs),
         // --- reduction, movement, generation, images and signals ---
         Op::Einsum { equation } => wide(&|i, o| einsum::einsum(i, equation, output(o, 0)?)),
         Op::Reduce { reduce: kind, noop_with_empty_axes, .. } => wide(&|i, o| {
@@ -265,8 +283,4 @@ pub fn run_data_dependent(
 
 fn three<'a>(inputs: &[Option<View<'a>>]) -> Result<[View<'a>; 3], KernelError> {
     Ok([input(inputs, 0)?, input(inputs, 1)?, input(inputs, 2)?])
-}
-
-fn unsupported<T>(op: &Op) -> Result<T, KernelError> {
-    Err(KernelError::Unsupported(format!("{op} on the CPU device")))
 }

@@ -77,7 +77,14 @@ fn arithmetic<T: Arithmetic>(
     }
     macro_rules! map {
         ($f:expr) => {
-            map2(walk, a, b, out, #[inline(always)] $f)
+            map2(
+                walk,
+                a,
+                b,
+                out,
+                #[inline(always)]
+                $f,
+            )
         };
     }
     match binary {
@@ -87,8 +94,8 @@ fn arithmetic<T: Arithmetic>(
         Binary::Div => map!(|a: T, b| a.div(b)),
         Binary::Mod { fmod: true } => map!(|a: T, b| a.remainder(b)),
         Binary::Mod { fmod: false } => map!(|a: T, b| a.modulo(b)),
-        Binary::Min => map!(|a: T, b| a.minimum(b)),
-        Binary::Max => map!(|a: T, b| a.maximum(b)),
+        Binary::Min => map!(|a: T, b| a.smaller(b)),
+        Binary::Max => map!(|a: T, b| a.larger(b)),
         Binary::PRelu => map!(|a: T, b: T| if a < T::ZERO { a.mul(b) } else { a }),
         _ => unreachable!("{binary:?} is not arithmetic"),
     }
@@ -120,9 +127,19 @@ fn power(base: View<'_>, exponent: View<'_>, out: &mut ViewMut<'_>) -> Result<()
 fn power_by(exponent: f64, x: &[f32], out: &mut [f32]) -> bool {
     use super::broadcast::map1;
     if exponent == 2.0 {
-        map1(x, out, #[inline(always)] |x| x * x);
+        map1(
+            x,
+            out,
+            #[inline(always)]
+            |x| x * x,
+        );
     } else if exponent == 3.0 {
-        map1(x, out, #[inline(always)] |x| x * x * x);
+        map1(
+            x,
+            out,
+            #[inline(always)]
+            |x| x * x * x,
+        );
     } else if exponent == 1.0 {
         out.copy_from_slice(x);
     } else {

@@ -120,7 +120,9 @@ pub fn map2<A: Pod + Sync, B: Pod + Sync, O: Copy + Send>(
                         match walk.advances {
                             [true, true] => {
                                 let pairs = a[ia..ia + len].iter().zip(&b[ib..ib + len]);
-                                out.iter_mut().zip(pairs).for_each(|(out, (&a, &b))| *out = f(a, b));
+                                out.iter_mut()
+                                    .zip(pairs)
+                                    .for_each(|(out, (&a, &b))| *out = f(a, b));
                             }
                             [true, false] => {
                                 let b = b[ib];

@@ -44,7 +44,12 @@ macro_rules! from {
         fn $name(x: &[$T], out: &mut ViewMut<'_>) {
             macro_rules! to {
                 ($U:ty) => {
-                    map1(x, out.values::<$U>(), #[inline(always)] |x| x as $U)
+                    map1(
+                        x,
+                        out.values::<$U>(),
+                        #[inline(always)]
+                        |x| x as $U,
+                    )
                 };
             }
             match out.dtype {
@@ -60,7 +65,12 @@ macro_rules! from {
                 DType::U16 => to!(u16),
                 DType::U32 => to!(u32),
                 DType::U64 => to!(u64),
-                DType::Bool => map1(x, out.values::<u8>(), #[inline(always)] |x| u8::from(x != $zero)),
+                DType::Bool => map1(
+                    x,
+                    out.values::<u8>(),
+                    #[inline(always)]
+                    |x| u8::from(x != $zero),
+                ),
             }
         }
     };

@@ -73,7 +73,10 @@ pub fn bound(
 fn scalar<T: Arithmetic>(view: Option<View<'_>>, dtype: DType) -> Result<Option<T>, KernelError> {
     let Some(view) = view else { return Ok(None) };
     if view.dtype != dtype || view.len() != 1 {
-        return Err(invalid(format!("Clip of {dtype} by a bound of {}{:?}", view.dtype, view.shape)));
+        return Err(invalid(format!(
+            "Clip of {dtype} by a bound of {}{:?}",
+            view.dtype, view.shape
+        )));
     }
     Ok(Some(view.values::<T>()[0]))
 }

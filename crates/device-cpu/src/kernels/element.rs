@@ -22,8 +22,8 @@ pub trait Arithmetic: Pod + PartialOrd + Default + Send + Sync {
     fn remainder(self, other: Self) -> Self;
     /// The remainder with the sign of `other`; an integer divisor must not be zero.
     fn modulo(self, other: Self) -> Self;
-    fn minimum(self, other: Self) -> Self;
-    fn maximum(self, other: Self) -> Self;
+    fn smaller(self, other: Self) -> Self;
+    fn larger(self, other: Self) -> Self;
     fn power(self, exponent: f64) -> Self;
     fn absolute(self) -> Self;
     fn negate(self) -> Self;
@@ -47,7 +47,6 @@ pub trait Real:
     + DivAssign
 {
     const NEG_INFINITY: Self;
-    const INFINITY: Self;
 
     fn of(value: f32) -> Self;
     fn exp(self) -> Self;
@@ -57,8 +56,6 @@ pub trait Real:
     fn sqrt(self) -> Self;
     fn tanh(self) -> Self;
     fn erf(self) -> Self;
-    fn is_nan(self) -> bool;
-    fn fused_mul_add(self, factor: Self, addend: Self) -> Self;
     fn powf(self, exponent: Self) -> Self;
     fn round_ties_even(self) -> Self;
     fn floor(self) -> Self;
@@ -88,9 +85,9 @@ macro_rules! integer {
                 if rest != 0 && (rest < 0) != (other < 0) { rest.wrapping_add(other) } else { rest }
             }
             #[inline(always)]
-            fn minimum(self, other: Self) -> Self { Ord::min(self, other) }
+            fn smaller(self, other: Self) -> Self { Ord::min(self, other) }
             #[inline(always)]
-            fn maximum(self, other: Self) -> Self { Ord::max(self, other) }
+            fn larger(self, other: Self) -> Self { Ord::max(self, other) }
             #[inline(always)]
             fn power(self, exponent: f64) -> Self {
                 if exponent >= 0.0 && exponent <= 63.0 && exponent.fract() == 0.0 {
@@ -151,11 +148,11 @@ macro_rules! real {
                 if rest != 0.0 && (rest < 0.0) != (other < 0.0) { rest + other } else { rest }
             }
             #[inline(always)]
-            fn minimum(self, other: Self) -> Self {
+            fn smaller(self, other: Self) -> Self {
                 if self < other || self.is_nan() { self } else { other }
             }
             #[inline(always)]
-            fn maximum(self, other: Self) -> Self {
+            fn larger(self, other: Self) -> Self {
                 if self > other || self.is_nan() { self } else { other }
             }
             #[inline(always)]
@@ -192,7 +189,6 @@ macro_rules! real {
 
         impl Real for $T {
             const NEG_INFINITY: Self = $T::NEG_INFINITY;
-            const INFINITY: Self = $T::INFINITY;
 
             #[inline(always)]
             fn of(value: f32) -> Self {
@@ -225,14 +221,6 @@ macro_rules! real {
             #[inline(always)]
             fn erf(self) -> Self {
                 $erf(self)
-            }
-            #[inline(always)]
-            fn is_nan(self) -> bool {
-                $T::is_nan(self)
-            }
-            #[inline(always)]
-            fn fused_mul_add(self, factor: Self, addend: Self) -> Self {
-                self.mul_add(factor, addend)
             }
             #[inline(always)]
             fn powf(self, exponent: Self) -> Self {

@@ -88,15 +88,11 @@ fn widen(view: &View<'_>) -> Result<Tensor, KernelError> {
 fn round(values: &[f32], out: &mut ViewMut<'_>) {
     if out.dtype == DType::F16 {
         parallel::chunks(out.values::<f16>(), |start, part| {
-            part.iter_mut()
-                .zip(&values[start..])
-                .for_each(|(out, &x)| *out = f16::from_f32(x));
+            part.iter_mut().zip(&values[start..]).for_each(|(out, &x)| *out = f16::from_f32(x));
         });
     } else {
         parallel::chunks(out.values::<bf16>(), |start, part| {
-            part.iter_mut()
-                .zip(&values[start..])
-                .for_each(|(out, &x)| *out = bf16::from_f32(x));
+            part.iter_mut().zip(&values[start..]).for_each(|(out, &x)| *out = bf16::from_f32(x));
         });
     }
 }

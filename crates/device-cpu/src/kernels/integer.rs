@@ -119,7 +119,11 @@ impl Bytes {
         }
         let executor = GemmExecutor::<u8, i8, i32>::new();
         let spread = |zeros: &[u8], at: usize| -> Vec<u8> {
-            (0..m).map(|row| if zeros.len() == 1 { zeros[0] } else { zeros[(at + row) % zeros.len()] }).collect()
+            (0..m)
+                .map(
+                    |row| if zeros.len() == 1 { zeros[0] } else { zeros[(at + row) % zeros.len()] },
+                )
+                .collect()
         };
         let b_zeros: Vec<i8> = (0..n).map(|col| self.b_zeros[col % self.b_zeros.len()]).collect();
         for (&(in_a, in_b), out) in pairs.iter().zip(out.chunks_mut(m * n)) {

@@ -104,7 +104,13 @@ mod tests {
     use super::*;
 
     /// Largest error over a grid, in units in the last place of the true value.
-    fn check(name: &str, low: f64, high: f64, ours: impl Fn(f32) -> f32, truth: impl Fn(f64) -> f64) {
+    fn check(
+        name: &str,
+        low: f64,
+        high: f64,
+        ours: impl Fn(f32) -> f32,
+        truth: impl Fn(f64) -> f64,
+    ) {
         let mut worst: (f64, f32) = (0.0, 0.0);
         for step in 0..200_000 {
             let x = (low + (high - low) * f64::from(step) / 200_000.0) as f32;

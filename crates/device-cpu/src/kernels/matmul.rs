@@ -90,7 +90,11 @@ fn multiply<T: Product>(
         return T::product(out, Mat::new(a, m, k), Mat::new(b, k, n), None);
     }
     if out.len() != pairs.len() * m * n {
-        return Err(invalid(format!("{} elements for a product of {}", out.len(), pairs.len() * m * n)));
+        return Err(invalid(format!(
+            "{} elements for a product of {}",
+            out.len(),
+            pairs.len() * m * n
+        )));
     }
     parallel::rows(out, m * n, m * n * k, |matrix, out| {
         let (in_a, in_b) = pairs[matrix];

@@ -40,29 +40,6 @@ pub fn rows<T: Send>(
         .for_each(|(row, values)| f(row, values));
 }
 
-/// As [`rows`], for two outputs that have the same number of rows.
-pub fn rows2<T: Send, U: Send>(
-    (out, row_len): (&mut [T], usize),
-    (other, other_len): (&mut [U], usize),
-    row_work: usize,
-    f: impl Fn(usize, &mut [T], &mut [U]) + Sync,
-) {
-    if out.is_empty() || row_len == 0 || other_len == 0 {
-        return;
-    }
-    let call = |(row, (values, others)): (usize, (&mut [T], &mut [U]))| f(row, values, others);
-    let per_task = rows_per_task(row_work);
-    if out.len() / row_len <= per_task || rayon::current_num_threads() == 1 {
-        out.chunks_mut(row_len).zip(other.chunks_mut(other_len)).enumerate().for_each(call);
-        return;
-    }
-    out.par_chunks_mut(row_len)
-        .zip(other.par_chunks_mut(other_len))
-        .with_min_len(per_task)
-        .enumerate()
-        .for_each(call);
-}
-
 /// Calls `f(index)` for `0..count`, where each call takes about `work` simple operations.
 pub fn tasks<R: Send>(count: usize, work: usize, f: impl Fn(usize) -> R + Sync + Send) -> Vec<R> {
     let per_task = rows_per_task(work);

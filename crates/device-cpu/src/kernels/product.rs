@@ -5,10 +5,11 @@
 //! the same bits whether it is computed alone or among many. Which algorithm computes a row therefore may depend
 //! on how many rows there are, while everything that changes rounding depends on `k` and `n` alone.
 
-use super::element::{Arithmetic, Real};
+use super::dots::{self, Rows};
+use super::element::Arithmetic;
 use super::operands::invalid;
 use super::parallel;
-use super::simd::{dot, vectorise};
+use super::simd::vectorise;
 use crate::KernelError;
 use rten_gemm::{BiasVector, GemmExecutor, GemmInputA, GemmInputB, GemmOptions};
 use rten_simd::ops::{BitOps, NumOps};
@@ -20,6 +21,8 @@ const DEPTH_BLOCK: usize = 256;
 const FEW_ROWS: usize = 8;
 /// Below so many columns, results are dot products over a transposed right matrix.
 const FEW_COLS: usize = 8;
+/// From this depth on, a right matrix that is given by columns is multiplied by dot products.
+const DEEP: usize = 64;
 
 /// A matrix in somebody's memory.
 #[derive(Clone, Copy)]
@@ -82,18 +85,15 @@ impl Product for f32 {
         if !prepare(out, &a, &b, bias)? {
             return Ok(());
         }
-        if b.cols < FEW_COLS {
-            few_cols(out, a, b, bias);
+        let by_column = b.row_stride == 1 && b.col_stride != 1 && b.rows >= DEEP;
+        if b.cols < FEW_COLS || by_column {
+            by_dots(out, a, b, bias);
             return Ok(());
         }
         in_order(out, a, b, bias)
     }
 
-    fn block_product(
-        out: &mut [f32],
-        a: Mat<'_, f32>,
-        b: Mat<'_, f32>,
-    ) -> Result<(), KernelError> {
+    fn block_product(out: &mut [f32], a: Mat<'_, f32>, b: Mat<'_, f32>) -> Result<(), KernelError> {
         if !prepare(out, &a, &b, None)? {
             return Ok(());
         }
@@ -197,30 +197,27 @@ fn view<T>(mat: Mat<'_, T>) -> Result<rten_tensor::Matrix<'_, T>, KernelError> {
     .map_err(|error| invalid(format!("matrix of {} by {}: {error}", mat.rows, mat.cols)))
 }
 
-/// `out = a · b` where `b` has few columns: each result is a dot product.
-fn few_cols(out: &mut [f32], a: Mat<'_, f32>, b: Mat<'_, f32>, bias: Option<&[f32]>) {
-    let depth = a.cols;
-    let columns = rows_of(b.transposed());
-    let dense;
-    let a_values: &[f32] = if a.col_stride == 1 {
-        a.values
+/// `out = a · b + bias` by dot products.
+fn by_dots(out: &mut [f32], a: Mat<'_, f32>, b: Mat<'_, f32>, bias: Option<&[f32]>) {
+    let (dense_a, dense_b);
+    let rows = if a.col_stride == 1 {
+        Rows { values: a.values, stride: a.row_stride }
     } else {
-        dense = rows_of(a);
-        &dense
+        dense_a = rows_of(a);
+        Rows { values: &dense_a, stride: a.cols }
     };
-    let a_stride = if a.col_stride == 1 { a.row_stride } else { depth };
-    parallel::rows(out, b.cols, depth * b.cols, |row, out| {
-        let a = &a_values[row * a_stride..][..depth];
-        vectorise(
-            #[inline(always)]
-            || {
-                for (col, out) in out.iter_mut().enumerate() {
-                    let sum = dot(a, &columns[col * depth..][..depth]);
-                    *out = sum + bias.map_or(0.0, |bias| bias[col]);
-                }
-            },
-        );
-    });
+    let columns = if b.row_stride == 1 {
+        Rows { values: b.values, stride: b.col_stride }
+    } else {
+        dense_b = rows_of(b.transposed());
+        Rows { values: &dense_b, stride: b.rows }
+    };
+    dots::run(out, b.cols, a.cols, rows, columns);
+    if let Some(bias) = bias {
+        parallel::rows(out, b.cols, b.cols, |_, out| {
+            out.iter_mut().zip(bias).for_each(|(out, bias)| *out += bias);
+        });
+    }
 }
 
 /// The elements of `mat`, row-major.
@@ -383,17 +380,4 @@ fn plain<T: Arithmetic>(out: &mut [T], a: Mat<'_, T>, b: Mat<'_, T>, bias: Optio
             },
         );
     });
-}
-
-/// The dot products of `x` with consecutive rows of `w`, four rows at a time: `out[m] = Σ w[m, k] · x[k]`.
-pub fn row_products<T: Real>(w: &[T], x: &[T], out: &mut [T]) {
-    let depth = x.len();
-    vectorise(
-        #[inline(always)]
-        || {
-            for (row, out) in out.iter_mut().enumerate() {
-                *out = dot(&w[row * depth..][..depth], x);
-            }
-        },
-    );
 }

@@ -117,8 +117,8 @@ fn plain_reduce<T: Bounded>(layout: &Layout, x: &[T], kind: Reduce, y: &mut [T])
     let same = |a: T| a;
     match kind {
         Reduce::Sum => run(layout, x, y, T::ZERO, add, add, same),
-        Reduce::Max => run(layout, x, y, T::LOWEST, T::maximum, T::maximum, same),
-        Reduce::Min => run(layout, x, y, T::HIGHEST, T::minimum, T::minimum, same),
+        Reduce::Max => run(layout, x, y, T::LOWEST, T::larger, T::larger, same),
+        Reduce::Min => run(layout, x, y, T::HIGHEST, T::smaller, T::smaller, same),
         Reduce::Prod => run(layout, x, y, T::ONE, T::mul, T::mul, same),
         Reduce::L1 => run(layout, x, y, T::ZERO, add_absolute, add, same),
         Reduce::SumSquare => run(layout, x, y, T::ZERO, add_square, add, same),
@@ -139,7 +139,7 @@ fn add_square<T: Arithmetic>(sum: T, x: T) -> T {
 fn bool_reduce(layout: &Layout, x: &[u8], kind: Reduce, y: &mut [u8]) -> Result<(), KernelError> {
     match kind {
         Reduce::Max => plain_reduce(layout, x, kind, y),
-        Reduce::Min => run(layout, x, y, 1, u8::minimum, u8::minimum, |a| a),
+        Reduce::Min => run(layout, x, y, 1, u8::smaller, u8::smaller, |a| a),
         _ => return unsupported_type("a reduction other than maximum and minimum", DType::Bool),
     }
     Ok(())
@@ -148,7 +148,7 @@ fn bool_reduce(layout: &Layout, x: &[u8], kind: Reduce, y: &mut [u8]) -> Result<
 /// `m + log Σ exp(x − m)` with the maximum `m`, or 0 where that is infinite.
 fn log_sum_exp<T: Real + Bounded>(layout: &Layout, x: &[T], y: &mut [T]) {
     let mut shifts = vec![T::ZERO; y.len()];
-    run(layout, x, &mut shifts, T::LOWEST, T::maximum, T::maximum, |max| {
+    run(layout, x, &mut shifts, T::LOWEST, T::larger, T::larger, |max| {
         if max == T::HIGHEST || max == T::LOWEST { T::ZERO } else { max }
     });
     let mut exponentials = x.to_vec();

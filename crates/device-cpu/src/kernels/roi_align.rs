@@ -112,7 +112,7 @@ impl<T: Real> Region<T> {
                     if average {
                         rest.into_iter().fold(first, |a, b| a + b)
                     } else {
-                        rest.into_iter().fold(first, T::maximum)
+                        rest.into_iter().fold(first, T::larger)
                     }
                 }
             };
@@ -120,7 +120,7 @@ impl<T: Real> Region<T> {
             *y = if average {
                 samples.fold(T::ZERO, |a, b| a + b) / count
             } else {
-                samples.reduce(T::maximum).unwrap_or(T::ZERO)
+                samples.reduce(T::larger).unwrap_or(T::ZERO)
             };
         }
     }

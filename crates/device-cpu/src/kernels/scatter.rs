@@ -148,8 +148,8 @@ fn scatter(
             let combine = match reduction {
                 ScatterReduction::Add => T::add,
                 ScatterReduction::Mul => T::mul,
-                ScatterReduction::Max => <T as Arithmetic>::maximum,
-                _ => <T as Arithmetic>::minimum,
+                ScatterReduction::Max => <T as Arithmetic>::larger,
+                _ => <T as Arithmetic>::smaller,
             };
             merge::<T>(y.values(), targets, run, updates.values(), combine);
             Ok(())

@@ -45,24 +45,7 @@ pub fn sum_of<T: Real>(xs: &[T], f: impl Fn(T) -> T) -> T {
     fold(lanes, |a, b| a + b)
 }
 
-/// `Σ xᵢ · yᵢ`.
-#[inline(always)]
-pub fn dot<T: Real>(xs: &[T], ys: &[T]) -> T {
-    let mut lanes = [T::ZERO; LANES];
-    let (x_chunks, y_chunks) = (xs.chunks_exact(LANES), ys.chunks_exact(LANES));
-    let (x_tail, y_tail) = (x_chunks.remainder(), y_chunks.remainder());
-    for (x, y) in x_chunks.zip(y_chunks) {
-        for (lane, (&x, &y)) in lanes.iter_mut().zip(x.iter().zip(y)) {
-            *lane = x.fused_mul_add(y, *lane);
-        }
-    }
-    for (lane, (&x, &y)) in lanes.iter_mut().zip(x_tail.iter().zip(y_tail)) {
-        *lane = x.fused_mul_add(y, *lane);
-    }
-    fold(lanes, |a, b| a + b)
-}
-
-/// The largest element; negative infinity for none. A NaN anywhere may or may not be returned.
+/// The largest element; negative infinity for none, NaN when there is one.
 #[inline(always)]
 pub fn max_of<T: Real>(xs: &[T]) -> T {
     let mut lanes = [T::NEG_INFINITY; LANES];
@@ -70,13 +53,13 @@ pub fn max_of<T: Real>(xs: &[T]) -> T {
     let tail = chunks.remainder();
     for chunk in chunks {
         for (lane, &x) in lanes.iter_mut().zip(chunk) {
-            *lane = if x > *lane { x } else { *lane };
+            *lane = lane.larger(x);
         }
     }
     for (lane, &x) in lanes.iter_mut().zip(tail) {
-        *lane = if x > *lane { x } else { *lane };
+        *lane = lane.larger(x);
     }
-    fold(lanes, |a, b| if a > b { a } else { b })
+    fold(lanes, |a, b| a.larger(b))
 }
 
 /// Halves the lanes until one is left.

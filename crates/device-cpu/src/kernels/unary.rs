@@ -64,10 +64,30 @@ pub fn apply(unary: Unary, values: &mut [f32]) {
 
 fn arithmetic<T: Arithmetic>(unary: Unary, x: &[T], out: &mut [T]) {
     match unary {
-        Unary::Abs => map1(x, out, #[inline(always)] |x| x.absolute()),
-        Unary::Neg => map1(x, out, #[inline(always)] |x| x.negate()),
-        Unary::Sign => map1(x, out, #[inline(always)] |x| x.sign()),
-        Unary::Relu => map1(x, out, #[inline(always)] |x| if x < T::ZERO { T::ZERO } else { x }),
+        Unary::Abs => map1(
+            x,
+            out,
+            #[inline(always)]
+            |x| x.absolute(),
+        ),
+        Unary::Neg => map1(
+            x,
+            out,
+            #[inline(always)]
+            |x| x.negate(),
+        ),
+        Unary::Sign => map1(
+            x,
+            out,
+            #[inline(always)]
+            |x| x.sign(),
+        ),
+        Unary::Relu => map1(
+            x,
+            out,
+            #[inline(always)]
+            |x| if x < T::ZERO { T::ZERO } else { x },
+        ),
         _ => unreachable!("{unary:?} is a function of real numbers"),
     }
 }
@@ -76,7 +96,12 @@ fn arithmetic<T: Arithmetic>(unary: Unary, x: &[T], out: &mut [T]) {
 fn real<T: Real + Functions + Pod>(unary: Unary, x: &[T], out: &mut [T]) {
     macro_rules! map {
         ($f:expr) => {
-            map1(x, out, #[inline(always)] $f)
+            map1(
+                x,
+                out,
+                #[inline(always)]
+                $f,
+            )
         };
     }
     let of = T::of;

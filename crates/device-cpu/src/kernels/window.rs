@@ -27,7 +27,9 @@ impl Window {
             return Err(unsupported(format!("a window over {rank} axes")));
         }
         let take = |missing: usize, get: fn(&Axis) -> usize| -> [usize; 3] {
-            std::array::from_fn(|axis| (axis + rank).checked_sub(3).map_or(missing, |at| get(&axes[at])))
+            std::array::from_fn(|axis| {
+                (axis + rank).checked_sub(3).map_or(missing, |at| get(&axes[at]))
+            })
         };
         let window = Window {
             input: take(1, |axis| axis.input),
@@ -80,5 +82,13 @@ impl Window {
         let end = (self.input[axis] + pad).saturating_sub(from).div_ceil(dilation);
         let end = end.min(self.kernel[axis]);
         start.min(end)..end
+    }
+
+    /// How many window positions of output `out` lie on elements or padding; with rounded-up output sizes the last
+    /// window may reach beyond the padding.
+    pub fn inside_padding(&self, axis: usize, out: usize) -> usize {
+        let padded = self.pad[axis] + self.input[axis] + self.pad_end[axis];
+        let from = out * self.stride[axis];
+        padded.saturating_sub(from).div_ceil(self.dilation[axis]).min(self.kernel[axis])
     }
 }

@@ -44,8 +44,16 @@ pub fn run(
         let filter = index % channels;
         scratch.taps.clear();
         scratch.taps.extend(plane.taps.iter().copied().zip(w[filter * taps..].iter().copied()));
-        Rows { plane: &plane, window: &window, scratch, out, epilogue, filter, start: index * outputs }
-            .dispatch();
+        Rows {
+            plane: &plane,
+            window: &window,
+            scratch,
+            out,
+            epilogue,
+            filter,
+            start: index * outputs,
+        }
+        .dispatch();
     };
     if outputs == 0 {
         return;
@@ -121,8 +129,8 @@ impl Plane {
                 for row in first..last {
                     let source = &x[(row - pad_y) * in_width..][..in_width];
                     for phase in 0..stride {
-                        let into = &mut values[row * row_len + phase * self.phase_len..]
-                            [..self.phase_len];
+                        let into =
+                            &mut values[row * row_len + phase * self.phase_len..][..self.phase_len];
                         // The first column of this phase that is not padding.
                         let skip = pad_x.saturating_sub(phase).div_ceil(stride);
                         let from = skip * stride + phase - pad_x;
@@ -217,7 +225,14 @@ fn sum<I: Isa, const ROWS: usize, const VECTORS: usize>(
     let lanes = isa.f32().len();
     let mut column = 0;
     while column + VECTORS * lanes <= width {
-        tile::<I, ROWS, VECTORS>(isa, &values[first + column..], step, taps, &mut sums[column..], width);
+        tile::<I, ROWS, VECTORS>(
+            isa,
+            &values[first + column..],
+            step,
+            taps,
+            &mut sums[column..],
+            width,
+        );
         column += VECTORS * lanes;
     }
     while column < width {

@@ -3,8 +3,8 @@
 
 use super::im2col::unroll;
 use super::{Epilogue, Geometry};
-use crate::kernels::parallel;
-use crate::kernels::simd::{dot, vectorise};
+use crate::kernels::dots::{self, Rows};
+use crate::kernels::simd::vectorise;
 
 pub fn run(
     geometry: &Geometry,
@@ -18,30 +18,34 @@ pub fn run(
     if out.is_empty() {
         return;
     }
-    let images = geometry.batch * groups;
-    let patches = parallel::tasks(images, depth * positions, |image| {
-        let x = &x[image * channels * inputs..][..channels * inputs];
-        if geometry.is_pointwise() && positions == 1 {
-            return x.to_vec();
-        }
-        let mut columns = vec![0.0; depth * positions];
-        unroll(&window, x, 0..positions, &mut columns);
-        let cells = (0..positions).flat_map(|p| (0..depth).map(move |k| k * positions + p));
-        cells.map(|cell| columns[cell]).collect()
-    });
-    parallel::rows(out, positions, positions * depth, |row, out| {
-        let (image, filter) = (row / filters, row % filters);
-        let filter = image % groups * filters + filter;
-        let w = &w[filter * depth..][..depth];
+    let mut columns = vec![0.0; depth * positions];
+    let mut patches = vec![0.0; depth * positions];
+    let mut products = vec![0.0; filters * positions];
+    for (part, out) in out.chunks_mut(filters * positions).enumerate() {
+        let group = part % groups;
+        let x = &x[part * channels * inputs..][..channels * inputs];
+        let patches = if geometry.is_pointwise() && positions == 1 {
+            x
+        } else {
+            unroll(&window, x, 0..positions, &mut columns);
+            for (position, patch) in patches.chunks_mut(depth.max(1)).enumerate() {
+                let column = columns[position..].iter().step_by(positions);
+                patch.iter_mut().zip(column).for_each(|(out, &x)| *out = x);
+            }
+            &patches
+        };
+        let w = Rows { values: &w[group * filters * depth..], stride: depth };
+        let patches = Rows { values: patches, stride: depth };
+        dots::run(&mut products, positions, depth, w, patches);
+        let results = out.chunks_mut(positions).zip(products.chunks(positions));
         vectorise(
             #[inline(always)]
             || {
-                let mut products = [0.0; super::FEW_POSITIONS];
-                for (position, product) in products[..positions].iter_mut().enumerate() {
-                    *product = dot(w, &patches[image][position * depth..][..depth]);
+                for (filter, (out, products)) in results.enumerate() {
+                    let at = (part * filters + filter) * positions;
+                    epilogue.finish(group * filters + filter, at, products, out);
                 }
-                epilogue.finish(filter, row * positions, &products[..positions], out);
             },
         );
-    });
+    }
 }

@@ -5,19 +5,14 @@ use std::ops::Range;
 
 /// Fills `out`, row-major `[channels · taps, positions.len()]`: row `(channel, tap)`, column `position` is what that
 /// output position reads through that tap, zero in the padding. `x` is `[channels, input…]`.
-pub fn unroll<T: Copy + Default>(
-    window: &Window,
-    x: &[T],
-    positions: Range<usize>,
-    out: &mut [T],
-) {
+pub fn unroll<T: Copy + Default>(window: &Window, x: &[T], positions: Range<usize>, out: &mut [T]) {
     let columns = positions.len();
     if columns == 0 {
         return;
     }
     let [depth, height, width] = window.kernel;
-    let taps = (0..depth)
-        .flat_map(|z| (0..height).flat_map(move |y| (0..width).map(move |x| [z, y, x])));
+    let taps =
+        (0..depth).flat_map(|z| (0..height).flat_map(move |y| (0..width).map(move |x| [z, y, x])));
     let taps: Vec<[usize; 3]> = taps.collect();
     let planes = x.chunks_exact(window.inputs().max(1));
     for (plane, rows) in planes.zip(out.chunks_exact_mut(taps.len() * columns)) {

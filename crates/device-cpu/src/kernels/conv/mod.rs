@@ -36,12 +36,7 @@ pub struct Geometry {
 impl Geometry {
     /// # Errors
     /// [`KernelError::Invalid`] when the shapes do not fit together.
-    pub fn new(
-        conv: &Conv,
-        x: &[usize],
-        w: &[usize],
-        out: &[usize],
-    ) -> Result<Self, KernelError> {
+    pub fn new(conv: &Conv, x: &[usize], w: &[usize], out: &[usize]) -> Result<Self, KernelError> {
         let groups = conv.group;
         let window = Window::new(&conv_geometry(conv, x, w)?, out)?;
         let fits = groups > 0
