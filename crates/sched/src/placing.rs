@@ -50,30 +50,32 @@ impl Scheduler {
         }
     }
 
-    /// Loads further copies of models whose waiting requests would be done earlier with one.
-    pub(crate) fn place_spreading(&mut self, out: &mut Vec<Command>) {
-        if !self.replan {
+    /// Loads further copies of models whose waiting requests would be done earlier with one. `grown`: a model whose queue
+    /// has just grown; the others are looked at only when something else has changed.
+    pub(crate) fn place_spreading(&mut self, grown: Option<ModelId>, out: &mut Vec<Command>) {
+        let considered = if self.replan { CONSIDERED } else { 0 };
+        let mut spreading: Vec<ModelId> =
+            self.spreading.iter().take(considered).map(|&(_, model)| model).collect();
+        spreading.extend(grown.filter(|model| !spreading.contains(model)));
+        for id in spreading {
+            self.spread(id, out);
+        }
+    }
+
+    fn spread(&mut self, id: ModelId, out: &mut Vec<Command>) {
+        if self.models.get(&id).is_none_or(|model| model.indexed.spreading.is_none()) {
             return;
         }
-        let spreading: Vec<ModelId> =
-            self.spreading.iter().take(CONSIDERED).map(|&(_, model)| model).collect();
-        for id in spreading {
-            if self.models.get(&id).is_none_or(|model| model.indexed.spreading.is_none()) {
-                continue;
-            }
-            let stay = self.stay(id);
-            let options = self.load_options(id, Reach::Idle);
-            let Some(copy) = options.iter().map(|option| option.finish).min() else { continue };
-            if !self.config.policy.placement.spreads(stay, copy) {
-                continue;
-            }
-            let model = &self.models[&id];
-            let bytes = model.bytes_from(0);
-            let worth = self.worth(id, bytes, self.load_time(bytes));
-            if let Some((device, victims)) = self.place(id, Reach::IdleBelow(worth)) {
-                self.make_room(device, victims, out);
-                self.load(device, id, out);
-            }
+        let options = self.load_options(id, Reach::Idle);
+        let Some(copy) = options.iter().map(|option| option.finish).min() else { return };
+        if !self.config.policy.placement.spreads(self.stay(id), copy) {
+            return;
+        }
+        let bytes = self.models[&id].bytes_from(0);
+        let worth = self.worth(id, bytes, self.load_time(bytes));
+        if let Some((device, victims)) = self.place(id, Reach::IdleBelow(worth)) {
+            self.make_room(device, victims, out);
+            self.load(device, id, out);
         }
     }
 

@@ -63,7 +63,8 @@ impl Scheduler {
     /// crossed a loss or a cancellation on their way.
     pub fn step(&mut self, now: Time, event: Event, out: &mut Vec<Command>) {
         self.now = self.now.max(now);
-        self.replan |= !matches!(event, Event::Arrived(_));
+        let grown = if let Event::Arrived(request) = &event { Some(request.model) } else { None };
+        self.replan |= grown.is_none();
         match event {
             Event::DeviceAdded { device, spec } => self.add_device(device, spec, out),
             Event::DeviceLost { device } => self.lose_device(device, out),
@@ -79,7 +80,7 @@ impl Scheduler {
         self.ring(out);
         self.place_wanting(out);
         self.fill_lanes(out);
-        self.place_spreading(out);
+        self.place_spreading(grown, out);
         self.fill_lanes(out);
         self.replan = false;
     }

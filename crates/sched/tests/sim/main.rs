@@ -124,11 +124,15 @@ fn an_unfair_policy_is_caught() {
         },
         ..Config::new(Preset::Sublet, SLO)
     };
-    let error = World::new(unfair(), Workload::saturating(), Fault::None).run().unwrap_err();
-    assert!(error.contains("waited"), "{error}");
-    World::new(Config::new(Preset::Sublet, SLO), Workload::saturating(), Fault::None)
-        .run()
-        .expect("the same work is served fairly by default");
+    for seed in 0..3 {
+        let _announce = Announce(seed);
+        let run = |config| World::new(config, Workload::saturating(seed), Fault::None).run();
+        let error = run(unfair()).unwrap_err();
+        assert!(error.contains("waited"), "{error}");
+        for preset in [Preset::FifoLru, Preset::Sublet] {
+            run(Config::new(preset, SLO)).expect("the same work is served fairly by a preset");
+        }
+    }
 }
 
 /// The knobs of a batch, for the workload and the checker.

@@ -28,7 +28,6 @@ pub struct Workload {
 
 enum Shape {
     Random,
-    /// One device, and a second model that always has waiting requests; the first has one.
     Saturating,
 }
 
@@ -51,15 +50,16 @@ impl Workload {
         }
     }
 
-    pub fn saturating() -> Self {
+    /// One device; a second model always has waiting requests, the first has one, and may need the second's memory.
+    pub fn saturating(seed: u64) -> Self {
         Workload {
-            rng: Rng::with_seed(1),
+            rng: Rng::with_seed(seed),
             devices: 1,
             models: 2,
             faulty: 0,
-            calm: 40_000,
+            calm: 60_000,
             faulty_gap: Time::ZERO,
-            calm_gap: Time::from_micros(500),
+            calm_gap: Time::from_micros(100),
             load_fails: 0,
             run_fails: 0,
             slow_copies: 0,
@@ -78,16 +78,19 @@ impl Workload {
                 lanes: rng.u32(1..4),
                 link_rate: rng.u64(200_000..4_000_000),
             },
-            Shape::Saturating => {
-                DeviceSpec { page_bytes: PAGE, pages: 4, lanes: 1, link_rate: 1_000_000 }
-            }
+            Shape::Saturating => DeviceSpec {
+                page_bytes: PAGE,
+                pages: 4,
+                lanes: rng.u32(1..4),
+                link_rate: 1_000_000,
+            },
         }
     }
 
     pub fn model(&mut self) -> ModelSpec {
         let rng = &mut self.rng;
         let segments = match self.shape {
-            Shape::Saturating => vec![PAGE],
+            Shape::Saturating => vec![PAGE; rng.usize(1..5)],
             Shape::Random if rng.u32(0..12) == 0 => vec![],
             Shape::Random => (0..rng.u32(1..6)).map(|_| Bytes(rng.u64(1..3500))).collect(),
         };
@@ -124,14 +127,14 @@ impl Workload {
     pub fn pick(&mut self, models: &[ModelId]) -> Option<ModelId> {
         let count = models.len();
         if matches!(self.shape, Shape::Saturating) {
-            return Some(models[usize::from(self.requests != 2)]);
+            return Some(models[usize::from(self.requests != 20)]);
         }
         (count > 0).then(|| models[self.rng.usize(0..count).min(self.rng.usize(0..count))])
     }
 
     /// Whether one more request may come although so many wait for its model.
     pub fn takes(&self, waiting: usize) -> bool {
-        matches!(self.shape, Shape::Random) || waiting < 3
+        matches!(self.shape, Shape::Random) || waiting < 5
     }
 
     pub fn chance(&mut self, percent: u32) -> bool {
