@@ -124,7 +124,7 @@ impl Config {
                 return Err(key(name).invalid(format!("{size} is not between 1 and {max}")));
             }
         }
-        if file.hidden_size % file.num_attention_heads != 0 {
+        if !file.hidden_size.is_multiple_of(file.num_attention_heads) {
             return Err(key("num_attention_heads").invalid("does not divide hidden_size"));
         }
         if !file.layer_norm_eps.is_finite() || file.layer_norm_eps < 0.0 {

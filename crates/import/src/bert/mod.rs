@@ -7,6 +7,9 @@ mod config;
 mod encoder;
 mod weights;
 
+#[cfg(test)]
+mod tests;
+
 use crate::{ImportError, Limits};
 use bytes::Bytes;
 use config::Config;

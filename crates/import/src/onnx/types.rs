@@ -50,14 +50,14 @@ impl Declared {
     pub fn read(ty: Option<&TypeProto>, rank_max: usize) -> Result<Declared, Problem> {
         let tensor = match ty.and_then(|ty| ty.value.as_ref()) {
             None => return Ok(Declared { dtype: None, dims: None }),
-            Some(type_proto::Value::TensorType(tensor)) => tensor,
-            Some(type_proto::Value::SequenceType(_)) => return unsupported("type sequence"),
-            Some(type_proto::Value::MapType(_)) => return unsupported("type map"),
-            Some(type_proto::Value::OptionalType(_)) => return unsupported("type optional"),
-            Some(type_proto::Value::SparseTensorType(_)) => {
+            Some(type_proto::Value::Tensor(tensor)) => tensor,
+            Some(type_proto::Value::Sequence(_)) => return unsupported("type sequence"),
+            Some(type_proto::Value::Map(_)) => return unsupported("type map"),
+            Some(type_proto::Value::Optional(_)) => return unsupported("type optional"),
+            Some(type_proto::Value::SparseTensor(_)) => {
                 return unsupported("type sparse tensor");
             }
-            Some(type_proto::Value::OpaqueType(_)) => return unsupported("type opaque"),
+            Some(type_proto::Value::Opaque(_)) => return unsupported("type opaque"),
         };
         let dtype = match tensor.elem_type {
             0 => None,
@@ -74,11 +74,14 @@ impl Declared {
     }
 }
 
-/// A negative size is how some exporters write "unknown".
+/// A negative size and the name `?` are how some exporters write "unknown"; as a name, `?` would make two dimensions
+/// equal that are not.
 fn dimension(value: Option<&DimValue>) -> Dim {
     match value {
         Some(DimValue::DimValue(size)) => usize::try_from(*size).map_or(Dim::Unknown, Dim::Fixed),
-        Some(DimValue::DimParam(name)) if !name.is_empty() => Dim::Named(name.clone()),
+        Some(DimValue::DimParam(name)) if !matches!(name.as_str(), "" | "?") => {
+            Dim::Named(name.clone())
+        }
         _ => Dim::Unknown,
     }
 }

@@ -120,7 +120,7 @@ fn window(
     dilations: &[usize],
     pads: &[usize],
 ) -> Result<(), Problem> {
-    if pads.len() % 2 != 0 {
+    if !pads.len().is_multiple_of(2) {
         return invalid("`pads` has an odd length");
     }
     let lengths = [kernel.len(), strides.len(), dilations.len(), pads.len() / 2];

@@ -44,8 +44,7 @@ pub fn lower(cx: &mut Lowering<'_, '_>, op: &str) -> Result<bool, Problem> {
         "OptionalHasElement" => {
             cx.arity(0, 1, 1)?;
             let present = cx.optional(0).is_some();
-            let value = cx.constant(Literal::bool(&[], &[present]));
-            cx.bind(0, value)?;
+            cx.bind_constant(Literal::bool(&[], &[present]))?;
         }
         // Optionals are refused as graph inputs, so what arrives here is a tensor.
         "OptionalGetElement" => {

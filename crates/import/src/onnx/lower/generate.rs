@@ -59,8 +59,7 @@ fn constant(cx: &mut Lowering<'_, '_>) -> Result<(), Problem> {
     } else {
         return invalid("has no value");
     };
-    let value = cx.constant(literal);
-    cx.bind(0, value)
+    cx.bind_constant(literal)
 }
 
 fn constant_of_shape(cx: &mut Lowering<'_, '_>) -> Result<(), Problem> {

@@ -52,10 +52,8 @@ fn negative_log_likelihood(
     let mut loss = cx.emit(Op::Unary(Unary::Neg), &[picked]);
 
     let zero = cx.scalar_like(0.0, log_probabilities);
-    let mut weight = match cx.optional(2) {
-        Some(weights) => Some(cx.emit(Op::Gather { axis: 0 }, &[weights, class])),
-        None => None,
-    };
+    let weights = cx.optional(2);
+    let mut weight = weights.map(|weights| cx.emit(Op::Gather { axis: 0 }, &[weights, class]));
     if let Some(ignored) = ignored {
         let counted = match weight {
             Some(weight) => weight,

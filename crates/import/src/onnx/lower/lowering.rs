@@ -120,6 +120,16 @@ impl<'i, 'm> Lowering<'i, 'm> {
         self.importer.add_constant(name, literal)
     }
 
+    /// Lets the node's first output stand for a constant, which takes its name.
+    pub fn bind_constant(&mut self, literal: Literal) -> Result<(), Problem> {
+        let Some(output) = self.outputs.first().copied().flatten() else {
+            return Ok(());
+        };
+        let name = format!("{}{output}", self.importer.frame().prefix);
+        let value = self.importer.add_constant(name, literal);
+        self.bind(0, value)
+    }
+
     /// A one-dimensional constant.
     pub fn i64s(&mut self, values: &[i64]) -> ValueId {
         self.constant(Literal::i64(&[values.len()], values))

@@ -13,7 +13,8 @@ pub fn lower(cx: &mut Lowering<'_, '_>, op: &str) -> Result<bool, Problem> {
         "Resize" => {
             cx.arity(2, 2, 1)?;
             let scales = cx.input(1)?;
-            scale(cx, scales)?;
+            let nearest = nearest_of_resize_10(cx, scales)?;
+            scale(cx, scales, nearest)?;
         }
         "Upsample" => upsample(cx)?,
         "GridSample" => grid_sample(cx)?,
@@ -88,7 +89,7 @@ fn upsample(cx: &mut Lowering<'_, '_>) -> Result<(), Problem> {
     if cx.opset >= 9 {
         cx.arity(2, 2, 1)?;
         let scales = cx.input(1)?;
-        return scale(cx, scales);
+        return scale(cx, scales, NearestMode::Floor);
     }
     cx.arity(1, 1, 1)?;
     let height;
@@ -103,29 +104,32 @@ fn upsample(cx: &mut Lowering<'_, '_>) -> Result<(), Problem> {
         }
     };
     let scales = cx.constant(Literal::f32(&[scales.len()], scales));
-    scale(cx, scales)
+    scale(cx, scales, NearestMode::Floor)
 }
 
-/// What `Upsample`, and `Resize` in its first version, did: no shift of half a pixel, and the nearest neighbour
-/// below when enlarging but above when shrinking (as ONNX Runtime does it; the text says nothing).
-fn scale(cx: &mut Lowering<'_, '_>, scales: ValueId) -> Result<(), Problem> {
+/// The first version took the nearest neighbour below when enlarging but above when shrinking, as ONNX Runtime does
+/// it; the specification says nothing.
+fn nearest_of_resize_10(cx: &Lowering<'_, '_>, scales: ValueId) -> Result<NearestMode, Problem> {
+    if cx.string_or("mode", "nearest")? != "nearest" {
+        return Ok(NearestMode::Floor);
+    }
+    let Some(known) = cx.literal(scales).and_then(Literal::to_f32s) else {
+        return unsupported("nearest neighbour with computed scales before opset 11");
+    };
+    let shrinks = known.iter().any(|&scale| scale < 1.0);
+    if shrinks && known.iter().any(|&scale| scale > 1.0) {
+        return unsupported("enlarging and shrinking at once before opset 11");
+    }
+    Ok(if shrinks { NearestMode::Ceil } else { NearestMode::Floor })
+}
+
+/// What `Upsample`, and `Resize` in its first version, did: no shift of half a pixel.
+fn scale(cx: &mut Lowering<'_, '_>, scales: ValueId, nearest: NearestMode) -> Result<(), Problem> {
     let mode = match cx.string_or("mode", "nearest")? {
         "nearest" => Interpolation::Nearest,
         "linear" | "bilinear" => Interpolation::Linear,
         other => return unsupported(format!("mode `{other}`")),
     };
-    let mut nearest = NearestMode::Floor;
-    if mode == Interpolation::Nearest {
-        let Some(known) = cx.literal(scales).and_then(Literal::to_f32s) else {
-            return unsupported("nearest neighbour with computed scales before opset 11");
-        };
-        if known.iter().any(|&scale| scale < 1.0) {
-            if known.iter().any(|&scale| scale > 1.0) {
-                return unsupported("enlarging and shrinking at once before opset 11");
-            }
-            nearest = NearestMode::Ceil;
-        }
-    }
     let resize = Resize {
         mode,
         coordinates: CoordinateTransform::Asymmetric,
