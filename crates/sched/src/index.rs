@@ -127,7 +127,7 @@ impl Scheduler {
         if model.places.values().any(Place::is_usable) {
             run
         } else {
-            run.saturating_add(self.load_time(model.bytes_from(0)))
+            run.saturating_add(self.load_time(model.bytes))
         }
     }
 

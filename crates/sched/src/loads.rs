@@ -58,12 +58,13 @@ impl Scheduler {
 
         if segment + 1 == loading.segments.end {
             device.loads.remove(at);
-            let spared = device.link.time(model.bytes_from(0));
+            let spared = device.link.time(model.bytes);
             let place = model.places.get_mut(&device_id).expect("the place of a load");
             place.load = None;
             place.spared_until = now.saturating_add(spared);
             model.failures = 0;
             model.avoid = None;
+            (self.replan, self.respread) = (true, true);
         } else {
             loading.current = model.spec.segments[segment as usize + 1];
             loading.rest -= loading.current;
@@ -101,6 +102,7 @@ impl Scheduler {
         if fatal {
             model.banned.insert(device_id);
         }
+        (self.replan, self.respread) = (true, true);
         self.roll_back(device_id, model_id, out);
         self.refresh(model_id);
         self.give_up(model_id, out);

@@ -11,6 +11,8 @@ use sublet_units::{Bytes, DeviceId, LoadId, Time};
 #[derive(Debug)]
 pub(crate) struct Model {
     pub spec: ModelSpec,
+    /// Of all segments.
+    pub bytes: Bytes,
     pub queue: Queue,
     pub removed: bool,
     /// Runs in flight over all devices.
@@ -87,6 +89,7 @@ impl Model {
     pub fn new(spec: ModelSpec) -> Self {
         let queue = Queue::new(spec.batching);
         Model {
+            bytes: spec.segments.iter().copied().sum(),
             spec,
             queue,
             removed: false,

@@ -2,6 +2,7 @@
 
 use crate::command::{Command, EvictCause};
 use crate::device::{Candidacy, Claim, Device};
+use crate::model::Place;
 use crate::policy::{Candidate, LoadOption, Urgency};
 use crate::scheduler::Scheduler;
 use std::ops::Range;
@@ -29,7 +30,8 @@ impl Scheduler {
     /// Starts loads for models with waiting requests that are nowhere, the most urgent first. One that is pressing and
     /// finds no room lays a claim on a device.
     pub(crate) fn place_wanting(&mut self, out: &mut Vec<Command>) {
-        if !self.replan {
+        let may_load = self.devices.values().any(|device| self.takes_loads(device));
+        if !may_load || !std::mem::take(&mut self.replan) {
             return;
         }
         let claims = self.drop_claims();
@@ -53,7 +55,7 @@ impl Scheduler {
     /// Loads further copies of models whose waiting requests would be done earlier with one. `grown`: a model whose queue
     /// has just grown; the others are looked at only when something else has changed.
     pub(crate) fn place_spreading(&mut self, grown: Option<ModelId>, out: &mut Vec<Command>) {
-        let considered = if self.replan { CONSIDERED } else { 0 };
+        let considered = if std::mem::take(&mut self.respread) { CONSIDERED } else { 0 };
         let mut spreading: Vec<ModelId> =
             self.spreading.iter().take(considered).map(|&(_, model)| model).collect();
         spreading.extend(grown.filter(|model| !spreading.contains(model)));
@@ -66,13 +68,15 @@ impl Scheduler {
         if self.models.get(&id).is_none_or(|model| model.indexed.spreading.is_none()) {
             return;
         }
+        let stay = self.stay(id);
+        let bytes = self.models[&id].bytes;
+        let load_time = self.load_time(bytes);
         let options = self.load_options(id, Reach::Idle);
         let Some(copy) = options.iter().map(|option| option.finish).min() else { return };
-        if !self.config.policy.placement.spreads(self.stay(id), copy) {
+        if !self.config.policy.placement.spreads(stay, copy) {
             return;
         }
-        let bytes = self.models[&id].bytes_from(0);
-        let worth = self.worth(id, bytes, self.load_time(bytes));
+        let worth = self.worth(id, bytes, load_time);
         if let Some((device, victims)) = self.place(id, Reach::IdleBelow(worth)) {
             self.make_room(device, victims, out);
             self.load(device, id, out);
@@ -104,7 +108,7 @@ impl Scheduler {
     fn load_options(&self, id: ModelId, reach: Reach) -> Vec<LoadOption> {
         let mut options = Vec::new();
         for (&device_id, device) in &self.devices {
-            if !self.may_load(device_id, id) || device.loads.len() >= self.config.loads_max {
+            if !self.may_load(device_id, device, id) {
                 continue;
             }
             let shortage = self.shortage(device, id);
@@ -128,12 +132,17 @@ impl Scheduler {
         options
     }
 
-    /// Whether a model lacks weights on a device and may be loaded there once there is room.
-    fn may_load(&self, device_id: DeviceId, id: ModelId) -> bool {
+    /// Whether a device's link takes one more load.
+    fn takes_loads(&self, device: &Device) -> bool {
+        device.loads.len() < self.config.loads_max
+    }
+
+    /// Whether a model lacks weights on a device and may be loaded there now, if there is room.
+    fn may_load(&self, device_id: DeviceId, device: &Device, id: ModelId) -> bool {
         let model = &self.models[&id];
-        let claim = &self.devices[&device_id].claim;
-        let is_there = |place: &crate::model::Place| place.whole || place.is_busy();
-        claim.as_ref().is_none_or(|claim| claim.model == id)
+        let is_there = |place: &Place| place.whole || place.is_busy();
+        self.takes_loads(device)
+            && device.claim.as_ref().is_none_or(|claim| claim.model == id)
             && !model.banned.contains(&device_id)
             && !model.places.get(&device_id).is_some_and(is_there)
     }
@@ -156,7 +165,7 @@ impl Scheduler {
     /// From now until what waits for a model could have run where it is, or is coming to.
     fn stay(&self, id: ModelId) -> Time {
         let places = self.models[&id].places.iter().filter(|(_, place)| place.is_usable());
-        let wait = |(device_id, place): (&DeviceId, &crate::model::Place)| {
+        let wait = |(device_id, place): (&DeviceId, &Place)| {
             let device = &self.devices[device_id];
             let backlog = device.backlog(self.now);
             match place.load {
@@ -267,7 +276,10 @@ impl Scheduler {
     fn lay_claim(&mut self, id: ModelId, urgency: Urgency, before: Option<DeviceId>) {
         let mut devices: Vec<(bool, Time, DeviceId)> = Vec::new();
         for (&device_id, device) in &self.devices {
-            if device.claim.is_none() && self.may_load(device_id, id) && self.fits(device_id, id) {
+            if device.claim.is_none()
+                && self.may_load(device_id, device, id)
+                && self.fits(device_id, id)
+            {
                 let finish = self.finish_after_load(device, id);
                 devices.push((Some(device_id) != before, finish, device_id));
             }

@@ -86,3 +86,48 @@ impl UseRate {
         value - part as u64
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn run_times_fall_back_to_sizes_that_were_seen() {
+        let mut times = RunTimes::default();
+        assert_eq!(times.predict(1), None);
+        times.observe(3, Time(800));
+        assert_eq!(times.predict(1), Some(Time(800)));
+        assert_eq!(times.predict(64), Some(Time(800)));
+        times.observe(4, Time(1600));
+        assert_eq!(times.predict(4), Some(Time(900)));
+        times.observe(u32::MAX, Time::MAX);
+        assert_eq!(times.predict(5), Some(Time::MAX));
+    }
+
+    #[test]
+    fn a_link_comes_to_be_known_by_what_it_does() {
+        let mut link = LinkRate::new(1_000_000_000);
+        assert_eq!(link.time(Bytes(1_000_000)), Time::from_millis(1));
+        for _ in 0..100 {
+            link.observe(Bytes(1_000_000), Time::from_millis(4));
+        }
+        let time = link.time(Bytes(1_000_000)).as_millis_f64();
+        assert!((3.99..=4.0).contains(&time), "{time}");
+        link.observe(Bytes(u64::MAX), Time::MAX);
+        assert!(link.time(Bytes(1)) < Time(10));
+    }
+
+    #[test]
+    fn uses_count_half_after_each_half_life() {
+        let mut uses = UseRate::default();
+        let half_life = Time::from_secs(10);
+        uses.bump(Time::from_secs(5), half_life);
+        assert_eq!(uses.at(Time::from_secs(5), half_life), 1024);
+        assert_eq!(uses.at(Time::from_secs(10), half_life), 768);
+        assert_eq!(uses.at(Time::from_secs(15), half_life), 512);
+        assert_eq!(uses.at(Time::from_secs(25), half_life), 256);
+        assert_eq!(uses.at(Time::MAX, half_life), 0);
+        uses.bump(Time::from_secs(15), half_life);
+        assert_eq!(uses.at(Time::from_secs(15), half_life), 1536);
+    }
+}

@@ -34,8 +34,11 @@ impl Scheduler {
         if ok && !running.stalls {
             model.run_times.observe(running.rows, self.now.saturating_sub(running.started));
         }
+        self.replan |= place.running == 0;
         self.roll_back(device_id, running.model, out);
         self.refresh(running.model);
+        // A lane stays idle: there may be work for it that waits elsewhere.
+        self.respread |= self.devices[&device_id].startable.is_empty();
         self.settle(running.model, out);
     }
 
@@ -86,7 +89,9 @@ impl Scheduler {
         model.last_used = now;
 
         let lane = device.idle_lane().expect("an idle lane");
-        let expected = model.run_times.predict(rows).unwrap_or(self.config.run_guess);
+        let arrival = if stalls { device.link_wait(now, Some(model_id)) } else { Time::ZERO };
+        let run_time = model.run_times.predict(rows).unwrap_or(self.config.run_guess);
+        let expected = arrival.saturating_add(run_time);
         device.lanes[lane] =
             Some(Running { run, model: model_id, rows, started: now, expected, stalls });
         let requests = entries.into_iter().map(|entry| entry.id).collect::<Vec<_>>();

@@ -29,8 +29,10 @@ pub struct Scheduler {
     pub(crate) spreading: BTreeSet<(Urgency, ModelId)>,
     /// Devices where a run might start.
     pub(crate) open: BTreeSet<DeviceId>,
-    /// Whether something changed that may allow a load.
+    /// Whether something changed that may allow to load a wanting model.
     pub(crate) replan: bool,
+    /// Whether something changed that may make a further copy of a model pay.
+    pub(crate) respread: bool,
     pub(crate) arrivals: u64,
     loads: u64,
     runs: u64,
@@ -50,6 +52,7 @@ impl Scheduler {
             spreading: BTreeSet::new(),
             open: BTreeSet::new(),
             replan: false,
+            respread: false,
             arrivals: 0,
             loads: 0,
             runs: 0,
@@ -64,7 +67,6 @@ impl Scheduler {
     pub fn step(&mut self, now: Time, event: Event, out: &mut Vec<Command>) {
         self.now = self.now.max(now);
         let grown = if let Event::Arrived(request) = &event { Some(request.model) } else { None };
-        self.replan |= grown.is_none();
         match event {
             Event::DeviceAdded { device, spec } => self.add_device(device, spec, out),
             Event::DeviceLost { device } => self.lose_device(device, out),
@@ -82,7 +84,6 @@ impl Scheduler {
         self.fill_lanes(out);
         self.place_spreading(grown, out);
         self.fill_lanes(out);
-        self.replan = false;
     }
 
     /// When [`Event::Wake`] is wanted at the latest, unless another event comes first.
@@ -153,6 +154,7 @@ impl Scheduler {
             model.places.insert(id, Place::default());
         }
         self.reassess(out);
+        (self.replan, self.respread) = (true, true);
     }
 
     fn lose_device(&mut self, id: DeviceId, out: &mut Vec<Command>) {
@@ -166,6 +168,7 @@ impl Scheduler {
             }
             model.banned.remove(&id);
         }
+        self.replan = true;
         self.reassess(out);
         for id in self.models.keys().copied().collect::<Vec<_>>() {
             self.settle(id, out);
@@ -186,6 +189,7 @@ impl Scheduler {
     fn remove_model(&mut self, id: ModelId, out: &mut Vec<Command>) {
         let Some(model) = self.models.get_mut(&id) else { return };
         model.removed = true;
+        self.replan = true;
         if model.spec.pinned {
             self.reassess(out);
         }
@@ -211,6 +215,7 @@ impl Scheduler {
             let device = self.devices.get(device).expect("the device of a place");
             assert!(device.ledger.residency(id).is_none(), "{id} leaves nothing behind");
         }
+        (self.replan, self.respread) = (true, true);
         out.push(Command::ModelGone { model: id });
     }
 }
