@@ -71,8 +71,7 @@ impl Engine {
         let clock = Arc::new(MonotonicClock::new());
         let core = Core::start(scheduler(&config, slo), devices, clock, slo);
         let lifecycle = Arc::new(Lifecycle::new(core.clone(), preparer));
-        let inner =
-            Inner { core, lifecycle, mode: config.mode, threads: Mutex::new(Vec::new()) };
+        let inner = Inner { core, lifecycle, mode: config.mode, threads: Mutex::new(Vec::new()) };
         inner.start_threads(&config);
         Ok(Engine { inner: Arc::new(inner) })
     }
@@ -107,9 +106,9 @@ impl Engine {
     /// Whether [`Engine::infer`] for this request needs no new plan. True also for requests that it refuses.
     pub fn is_planned(&self, request: &InferRequest) -> bool {
         match self.inner.core.registry.resolve(&request.model, request.version) {
-            Ok(Resolved::Served(served)) => served
-                .shapes_of(&request.inputs)
-                .is_none_or(|shapes| served.is_planned(&shapes)),
+            Ok(Resolved::Served(served)) => {
+                served.shapes_of(&request.inputs).is_none_or(|shapes| served.is_planned(&shapes))
+            }
             Ok(Resolved::Unknown) | Err(_) => true,
         }
     }

@@ -188,8 +188,8 @@ fn join_dims(
     place: &str,
 ) -> Result<Vec<Dim>, EngineError> {
     // The configuration's dimensions, with the batch dimension that it leaves out.
-    let stated: Option<Vec<i64>> = stated
-        .map(|dims| batches.then_some(-1).into_iter().chain(dims.iter().copied()).collect());
+    let stated: Option<Vec<i64>> =
+        stated.map(|dims| batches.then_some(-1).into_iter().chain(dims.iter().copied()).collect());
     if let (true, Some(dims)) = (batches, of_model) {
         match dims.first() {
             Some(Dim::Named(_) | Dim::Unknown) => {}

@@ -1,7 +1,7 @@
 //! The schema: which fields Triton's `ModelConfig` has, and what Sublet does with each.
 
-use super::tree::{ConfigError, Field, Message, Value};
 use super::token::Place;
+use super::tree::{ConfigError, Field, Message, Value};
 use crate::{DynamicBatching, VersionPolicy};
 use std::collections::{BTreeMap, HashSet};
 use sublet_graph::DType;
@@ -48,8 +48,20 @@ const IGNORED: [&str; 9] = [
 ];
 
 pub(super) fn read(message: &Message) -> Result<ConfigText, ConfigError> {
-    once(message, &["input", "output", "instance_group", "parameters", "metric_tags",
-        "cc_model_filenames", "model_warmup", "batch_input", "batch_output"])?;
+    once(
+        message,
+        &[
+            "input",
+            "output",
+            "instance_group",
+            "parameters",
+            "metric_tags",
+            "cc_model_filenames",
+            "model_warmup",
+            "batch_input",
+            "batch_output",
+        ],
+    )?;
     let mut config = ConfigText::default();
     let mut instances = 0u32;
     for field in &message.fields {
@@ -69,7 +81,10 @@ pub(super) fn read(message: &Message) -> Result<ConfigText, ConfigError> {
                 config.parameters.insert(key, value);
             }
             "model_transaction_policy" => transaction_policy(field)?,
-            "sequence_batching" | "ensemble_scheduling" | "batch_input" | "batch_output"
+            "sequence_batching"
+            | "ensemble_scheduling"
+            | "batch_input"
+            | "batch_output"
             | "model_repository_agents" => {
                 return Err(field.unsupported(format!("`{}` is not supported", field.name)));
             }
@@ -122,8 +137,9 @@ fn tensor(field: &Field) -> Result<TensorText, ConfigError> {
             return Err(field.unsupported("`reshape` is not supported".into()));
         }
     }
-    tensor.name =
-        name.filter(|name| !name.is_empty()).ok_or_else(|| field.error("a tensor needs a `name`"))?;
+    tensor.name = name
+        .filter(|name| !name.is_empty())
+        .ok_or_else(|| field.error("a tensor needs a `name`"))?;
     Ok(tensor)
 }
 

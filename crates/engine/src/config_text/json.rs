@@ -49,8 +49,7 @@ fn message(path: &str, object: &serde_json::Map<String, Json>) -> Message {
 /// A map entry as text protobuf writes it: a message of `key` and `value`.
 fn map_entry(name: &str, path: String, key: &str, value: &Json) -> Field {
     let at = Place::Json(path.clone());
-    let key =
-        Field { name: "key".into(), at: at.clone(), value: Value::Text(key.to_owned()) };
+    let key = Field { name: "key".into(), at: at.clone(), value: Value::Text(key.to_owned()) };
     let mut entry = Message { fields: vec![key] };
     push("value", path, value, &mut entry.fields);
     Field { name: name.to_owned(), at, value: Value::Message(entry) }

@@ -125,8 +125,7 @@ impl<'a> Parser<'a> {
         into: &mut Message,
     ) -> Result<(), ConfigError> {
         let colon = self.accept(':');
-        let mut push =
-            |value, at| into.fields.push(Field { name: name.to_owned(), at, value });
+        let mut push = |value, at| into.fields.push(Field { name: name.to_owned(), at, value });
         if self.accept('[') {
             if !self.accept(']') {
                 loop {

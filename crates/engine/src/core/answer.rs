@@ -95,10 +95,13 @@ impl State {
                 format!("its {} of weights fit on no device", served.program.weight_bytes()),
             ),
             RejectReason::QueueFull => (ErrorKind::Overloaded, "the queue is full".to_owned()),
-            RejectReason::Expired => {
-                (ErrorKind::Expired, "the request's timeout passed before it could start".to_owned())
+            RejectReason::Expired => (
+                ErrorKind::Expired,
+                "the request's timeout passed before it could start".to_owned(),
+            ),
+            RejectReason::Cancelled => {
+                (ErrorKind::Cancelled, "the request was cancelled".to_owned())
             }
-            RejectReason::Cancelled => (ErrorKind::Cancelled, "the request was cancelled".to_owned()),
             RejectReason::LoadFailed => {
                 let error = self.models.get(&served.id).map_or("", |model| &model.load_error);
                 (ErrorKind::Internal, format!("bringing its weights to a device failed: {error}"))

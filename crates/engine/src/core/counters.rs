@@ -120,9 +120,6 @@ impl Counters {
 
     /// The counts, without what is pending and resident now.
     pub fn snapshot(&self) -> ModelStatistics {
-        ModelStatistics {
-            batches: self.batches.values().cloned().collect(),
-            ..self.totals.clone()
-        }
+        ModelStatistics { batches: self.batches.values().cloned().collect(), ..self.totals.clone() }
     }
 }

@@ -96,14 +96,14 @@ impl Lifecycle {
 
     /// Gives new versions to the core: all of them, or none.
     fn add_all(&self, versions: &[Arc<Served>], load_ns: u64) -> Result<(), LoadFailure> {
-        let fresh: Vec<_> =
-            versions.iter().filter(|served| !self.core.serves(served.id)).collect();
+        let fresh: Vec<_> = versions.iter().filter(|served| !self.core.serves(served.id)).collect();
         for (done, served) in fresh.iter().enumerate() {
             if let Err(error) = self.core.add_model(served, load_ns) {
                 for earlier in &fresh[..done] {
                     self.core.retire(earlier.id);
                 }
-                let message = format!("model `{}` version {}: {error}", served.name, served.version);
+                let message =
+                    format!("model `{}` version {}: {error}", served.name, served.version);
                 let error = EngineError::new(error.kind(), message);
                 return Err(LoadFailure { version: Some(served.version), error });
             }

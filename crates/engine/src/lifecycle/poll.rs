@@ -36,7 +36,8 @@ impl Lifecycle {
             for name in &changed {
                 tracing::info!(model = name, "changed on disk");
             }
-            let job = |name| Job { name, over: LoadOverride::default(), done: None, startup: false };
+            let job =
+                |name| Job { name, over: LoadOverride::default(), done: None, startup: false };
             self.jobs.add(changed.into_iter().map(job).collect());
             for name in removed {
                 tracing::info!(model = name, "removed from the repository");

@@ -53,7 +53,8 @@ impl Preparer {
         serving: &BTreeMap<u64, Arc<Served>>,
         stop: &dyn Fn() -> bool,
     ) -> Result<Vec<Arc<Served>>, LoadFailure> {
-        let general = |error: EngineError| LoadFailure { version: None, error: named(name, &error) };
+        let general =
+            |error: EngineError| LoadFailure { version: None, error: named(name, &error) };
         let request = self.request(name, over).map_err(general)?;
         let selected = self.select(&request).map_err(general)?;
         let mut prepared = Vec::new();
@@ -66,10 +67,12 @@ impl Preparer {
             });
             let served = match unchanged {
                 Some(served) => served.clone(),
-                None => Arc::new(self.version(&request, &version).map_err(|error| LoadFailure {
-                    version: Some(number),
-                    error: named(&format!("{name}` version `{number}"), &error),
-                })?),
+                None => {
+                    Arc::new(self.version(&request, &version).map_err(|error| LoadFailure {
+                        version: Some(number),
+                        error: named(&format!("{name}` version `{number}"), &error),
+                    })?)
+                }
             };
             prepared.push(served);
         }
@@ -84,9 +87,9 @@ impl Preparer {
             Files::in_memory(over.files.clone(), self.bytes_max)
         };
         let config = match &over.config_json {
-            Some(json) => Some(
-                parse_config_json(json).map_err(|error| config_error("config", &error))?,
-            ),
+            Some(json) => {
+                Some(parse_config_json(json).map_err(|error| config_error("config", &error))?)
+            }
             None => read_config(&files)?,
         };
         Ok(Request { name, files, config })
@@ -106,17 +109,13 @@ impl Preparer {
         version: &VersionFiles,
     ) -> Result<Served, EngineError> {
         let (packed, files) = self.packed(&request.files, version)?;
-        let program = Arc::new(Program {
-            packed,
-            evaluator: self.evaluator.clone(),
-            options: self.compile,
-        });
+        let program =
+            Arc::new(Program { packed, evaluator: self.evaluator.clone(), options: self.compile });
         let trial = trial_plan(&program)?;
         let file = program.model_file(trial.as_ref());
         let completed = complete(request.name, request.config.as_ref(), &file)?;
         let id = ModelId(self.models_made.fetch_add(1, Ordering::Relaxed));
-        let source =
-            (!files.is_empty()).then(|| Source { files, config: request.config.clone() });
+        let source = (!files.is_empty()).then(|| Source { files, config: request.config.clone() });
         Ok(Served::new(id, version.version, program, completed, source, self.plans_max))
     }
 
@@ -142,8 +141,7 @@ impl Preparer {
         let imported = import(files, version, self.bytes_max)?;
         let contents = imported.files.iter().map(|file| &file.bytes[..]);
         let key = Key::of(contents, &RewriteOptions::default(), &LayoutOptions::default());
-        let prints: Option<Vec<_>> =
-            imported.files.iter().map(|file| file.print.clone()).collect();
+        let prints: Option<Vec<_>> = imported.files.iter().map(|file| file.print.clone()).collect();
         let packed = match self.store.get(&key) {
             Some(packed) => packed,
             None => self.pack(imported, &key, prints.is_some()),

@@ -44,9 +44,8 @@ impl Fingerprint {
 /// `NotFound`; `Invalid` for other kinds of file, too large ones, and those that change meanwhile; `Internal` when
 /// reading fails.
 pub(crate) fn read(path: &Path, bytes_max: u64) -> Result<(Bytes, Fingerprint), EngineError> {
-    let invalid = |what: &str| {
-        EngineError::new(ErrorKind::Invalid, format!("{}: {what}", path.display()))
-    };
+    let invalid =
+        |what: &str| EngineError::new(ErrorKind::Invalid, format!("{}: {what}", path.display()));
     let failed = |error: std::io::Error| {
         let kind = match error.kind() {
             std::io::ErrorKind::NotFound => ErrorKind::NotFound,

@@ -116,18 +116,24 @@ impl Files {
     pub fn read(&self, path: &str) -> Result<Contents, EngineError> {
         match &self.place {
             Place::Disk { root, folder, .. } => {
-                let (bytes, print) = file::read(&inside(root, &folder.join(path))?, self.bytes_max)?;
+                let (bytes, print) =
+                    file::read(&inside(root, &folder.join(path))?, self.bytes_max)?;
                 Ok(Contents { bytes, print: Some(print) })
             }
             Place::Memory(files) => match files.get(path) {
                 Some(bytes) if bytes.len() as u64 > self.bytes_max => Err(EngineError::new(
                     ErrorKind::Invalid,
-                    format!("{path}: {} bytes: at most {} are accepted", bytes.len(), self.bytes_max),
+                    format!(
+                        "{path}: {} bytes: at most {} are accepted",
+                        bytes.len(),
+                        self.bytes_max
+                    ),
                 )),
                 Some(bytes) => Ok(Contents { bytes: bytes.clone(), print: None }),
-                None => {
-                    Err(EngineError::new(ErrorKind::NotFound, format!("no file `{path}` was given")))
-                }
+                None => Err(EngineError::new(
+                    ErrorKind::NotFound,
+                    format!("no file `{path}` was given"),
+                )),
             },
         }
     }

@@ -47,7 +47,9 @@ impl Repository {
         for root in &self.roots {
             // A folder that cannot be read now (being remounted, say) is as good as empty.
             for entry in fs::read_dir(root).into_iter().flatten().flatten() {
-                let Some(file_name) = entry.file_name().to_str().map(str::to_owned) else { continue };
+                let Some(file_name) = entry.file_name().to_str().map(str::to_owned) else {
+                    continue;
+                };
                 let path = entry.path();
                 let name = match path.is_dir() {
                     true if looks_like_a_model(&path) => Some(file_name.as_str()),

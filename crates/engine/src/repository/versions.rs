@@ -19,9 +19,14 @@ pub(crate) struct VersionFiles {
 pub(crate) enum MainFile {
     Onnx(String),
     /// A Hugging Face folder.
-    Safetensors { config: String, weights: String },
+    Safetensors {
+        config: String,
+        weights: String,
+    },
     /// A version without any known file.
-    Missing { wanted: String },
+    Missing {
+        wanted: String,
+    },
 }
 
 /// All versions, complete or not.

@@ -1,7 +1,7 @@
 //! Checks a request against the model: every rule that does not need the plan.
 
-use super::{Port, Served};
 use super::plans::InputShapes;
+use super::{Port, Served};
 use crate::{EngineError, ErrorKind, InferRequest, NamedTensor, TensorMetadata};
 use std::collections::HashMap;
 use std::hash::BuildHasher;

@@ -90,8 +90,7 @@ impl Program {
             }
         };
         let mut outputs: Vec<_> = self.outputs().map(|id| tensor(id, false)).collect();
-        for (tensor, planned) in
-            outputs.iter_mut().zip(trial.iter().flat_map(|plan| &plan.outputs))
+        for (tensor, planned) in outputs.iter_mut().zip(trial.iter().flat_map(|plan| &plan.outputs))
         {
             tensor.dtype.get_or_insert(planned.dtype);
             if let (None, Some(shape)) = (&tensor.dims, &planned.shape) {

@@ -3,8 +3,8 @@
 //! graph and the layout are JSON in the metadata, with a hash of the data section.
 
 use super::packed::{Origin, Packed};
-use safetensors::tensor::{Metadata, TensorInfo};
 use safetensors::Dtype;
+use safetensors::tensor::{Metadata, TensorInfo};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::io::{self, Read, Write};
@@ -196,8 +196,11 @@ fn tensors(image: &Image, names: Vec<String>) -> Vec<(String, TensorInfo)> {
     let (mut end, mut pads) = (0, 0);
     let mut pad_to = |start: usize, all: &mut Vec<(String, TensorInfo)>, end: usize| {
         if start > end {
-            let info =
-                TensorInfo { dtype: Dtype::U8, shape: vec![start - end], data_offsets: (end, start) };
+            let info = TensorInfo {
+                dtype: Dtype::U8,
+                shape: vec![start - end],
+                data_offsets: (end, start),
+            };
             all.push((format!("__pad.{pads}"), info));
             pads += 1;
         }
