@@ -1,7 +1,7 @@
 //! What fused products apply to their results, in place and while the values are in the cache.
 
 use super::element::Real;
-use super::simd::vectorise;
+use super::simd::vectorise_for;
 use sublet_graph::Activation;
 
 /// Applies `activation` to every value.
@@ -9,7 +9,7 @@ pub fn apply<T: Real>(activation: Activation, values: &mut [T]) {
     if activation == Activation::None {
         return;
     }
-    vectorise(
+    vectorise_for::<T, _>(
         #[inline(always)]
         || apply_inlined(activation, values),
     );

@@ -6,7 +6,7 @@ use super::element::{Real, with_real};
 use super::operands::{input, integers, invalid, optional};
 use super::parallel;
 use super::product::{Mat, Product};
-use super::simd::vectorise;
+use super::simd::vectorise_for;
 use super::softmax::softmax_row;
 use crate::{KernelError, View, ViewMut};
 use sublet_graph::{Attention, DType};
@@ -205,14 +205,14 @@ impl<T: Real + Product> Head<'_, T> {
             Some(scale) => T::of(scale),
             None => T::ONE / T::from_f64(self.query.cols as f64).sqrt(),
         };
-        vectorise(
+        vectorise_for::<T, _>(
             #[inline(always)]
             || scores.iter_mut().for_each(|x| *x *= scale),
         );
         keep(0, &scores, &mut kept);
         if attention.softcap > 0.0 {
             let cap = T::of(attention.softcap);
-            vectorise(
+            vectorise_for::<T, _>(
                 #[inline(always)]
                 || scores.iter_mut().for_each(|x| *x = cap * (*x / cap).tanh()),
             );
@@ -222,7 +222,7 @@ impl<T: Real + Product> Head<'_, T> {
             bias.add(batch, head, row, scores);
         }
         keep(2, &scores, &mut kept);
-        vectorise(
+        vectorise_for::<T, _>(
             #[inline(always)]
             || scores.chunks_mut(keys.max(1)).for_each(|row| softmax_row(row)),
         );

@@ -3,7 +3,9 @@
 //! Neighbouring axes along which all inputs move alike are merged, so that the innermost axis is as long as it
 //! can be; along it an input either advances element by element or stays where it is.
 
-use super::{parallel, simd::vectorise};
+use super::element::Arithmetic;
+use super::parallel;
+use super::simd::vectorise_for;
 use crate::KernelError;
 use bytemuck::Pod;
 
@@ -89,10 +91,20 @@ impl<const N: usize> Walk<N> {
 }
 
 /// `out[i] = f(a[i])`.
-pub fn map1<A: Pod + Sync, O: Send>(a: &[A], out: &mut [O], f: impl Fn(A) -> O + Sync) {
+pub fn map1<A: Arithmetic, O: Send>(a: &[A], out: &mut [O], f: impl Fn(A) -> O + Sync) {
+    if const { A::VECTORISED } {
+        map1_with(a, out, f);
+    } else {
+        // One loop for all functions of rarely used types.
+        let f: &(dyn Fn(A) -> O + Sync) = &f;
+        map1_with(a, out, f);
+    }
+}
+
+fn map1_with<A: Arithmetic, O: Send>(a: &[A], out: &mut [O], f: impl Fn(A) -> O + Sync) {
     parallel::chunks(out, |start, part| {
         let a = &a[start..start + part.len()];
-        vectorise(
+        vectorise_for::<A, _>(
             #[inline(always)]
             || part.iter_mut().zip(a).for_each(|(out, &a)| *out = f(a)),
         );
@@ -100,7 +112,22 @@ pub fn map1<A: Pod + Sync, O: Send>(a: &[A], out: &mut [O], f: impl Fn(A) -> O +
 }
 
 /// `out[i] = f(a[…], b[…])` with broadcasting.
-pub fn map2<A: Pod + Sync, B: Pod + Sync, O: Copy + Send>(
+pub fn map2<A: Arithmetic, B: Arithmetic, O: Copy + Send>(
+    walk: &Walk<2>,
+    a: &[A],
+    b: &[B],
+    out: &mut [O],
+    f: impl Fn(A, B) -> O + Sync,
+) {
+    if const { A::VECTORISED } {
+        map2_with(walk, a, b, out, f);
+    } else {
+        let f: &(dyn Fn(A, B) -> O + Sync) = &f;
+        map2_with(walk, a, b, out, f);
+    }
+}
+
+fn map2_with<A: Arithmetic, B: Arithmetic, O: Copy + Send>(
     walk: &Walk<2>,
     a: &[A],
     b: &[B],
@@ -108,7 +135,7 @@ pub fn map2<A: Pod + Sync, B: Pod + Sync, O: Copy + Send>(
     f: impl Fn(A, B) -> O + Sync,
 ) {
     parallel::chunks(out, |start, part| {
-        vectorise(
+        vectorise_for::<A, _>(
             #[inline(always)]
             || {
                 walk.runs(

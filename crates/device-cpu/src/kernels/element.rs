@@ -12,6 +12,8 @@ use sublet_graph::DType;
 pub trait Arithmetic: Pod + PartialOrd + Default + Send + Sync {
     const ZERO: Self;
     const ONE: Self;
+    /// Whether plain loops over this type are compiled again for each instruction set: worth its code size for `f32`.
+    const VECTORISED: bool;
 
     fn add(self, other: Self) -> Self;
     fn sub(self, other: Self) -> Self;
@@ -67,6 +69,7 @@ macro_rules! integer {
         impl Arithmetic for $T {
             const ZERO: Self = 0;
             const ONE: Self = 1;
+            const VECTORISED: bool = false;
 
             #[inline(always)]
             fn add(self, other: Self) -> Self { self.wrapping_add(other) }
@@ -117,10 +120,11 @@ integer!(signed: i8, i16, i32, i64);
 integer!(unsigned: u8, u16, u32, u64);
 
 macro_rules! real {
-    ($T:ident, $exp:expr, $tanh:expr, $erf:expr) => {
+    ($T:ident, $vectorised:literal, $exp:expr, $tanh:expr, $erf:expr) => {
         impl Arithmetic for $T {
             const ZERO: Self = 0.0;
             const ONE: Self = 1.0;
+            const VECTORISED: bool = $vectorised;
 
             #[inline(always)]
             fn add(self, other: Self) -> Self {
@@ -242,8 +246,8 @@ macro_rules! real {
     };
 }
 
-real!(f32, math::exp, math::tanh, math::erf);
-real!(f64, f64::exp, f64::tanh, math::erf_f64);
+real!(f32, true, math::exp, math::tanh, math::erf);
+real!(f64, false, f64::exp, f64::tanh, math::erf_f64);
 
 /// The error for an element type that a kernel does not compute.
 pub fn unsupported_type<T>(what: &str, dtype: DType) -> Result<T, KernelError> {

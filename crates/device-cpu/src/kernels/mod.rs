@@ -46,3 +46,6 @@ pub mod unary;
 pub mod unfold;
 pub mod window;
 pub mod window_function;
+
+#[cfg(test)]
+mod tests;

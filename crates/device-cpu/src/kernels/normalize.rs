@@ -5,7 +5,7 @@ use super::element::{Arithmetic, Real, with_real};
 use super::operands::{around, input, invalid, output};
 use super::parallel;
 use super::pool::Norm;
-use super::simd::{sum_of, vectorise};
+use super::simd::{sum_of, vectorise_for};
 use crate::{KernelError, View, ViewMut};
 use sublet_graph::shape::axis;
 
@@ -140,7 +140,7 @@ pub fn rms(
         let (x, epsilon) = (x.values::<T>(), T::of(epsilon));
         parallel::rows(out.values::<T>(), len, 4 * len, |row, out| {
             let x = &x[row * len..][..len];
-            let squares = vectorise(#[inline(always)] || sum_of(x, #[inline(always)] |x| x * x));
+            let squares = vectorise_for::<T, _>(#[inline(always)] || sum_of(x, #[inline(always)] |x| x * x));
             let inverse = T::ONE / (squares / T::from_f64(len as f64) + epsilon).sqrt();
             affine_row(x, out, (T::ZERO, inverse), &scale, None);
         });
@@ -256,7 +256,7 @@ pub fn local_response(
 
 /// Mean and variance, in two passes.
 fn moments<T: Real>(x: &[T]) -> (T, T) {
-    vectorise(
+    vectorise_for::<T, _>(
         #[inline(always)]
         || {
             let count = T::from_f64(x.len() as f64);
@@ -276,7 +276,7 @@ fn moments<T: Real>(x: &[T]) -> (T, T) {
 }
 
 fn scale_row<T: Real>(x: &[T], out: &mut [T], factor: T, shift: T) {
-    vectorise(
+    vectorise_for::<T, _>(
         #[inline(always)]
         || out.iter_mut().zip(x).for_each(|(out, &x)| *out = x * factor + shift),
     );
@@ -290,7 +290,7 @@ fn affine_row<T: Real>(
     scale: &[T],
     bias: Option<&[T]>,
 ) {
-    vectorise(
+    vectorise_for::<T, _>(
         #[inline(always)]
         || {
             let pairs = out.iter_mut().zip(x.iter().zip(scale));

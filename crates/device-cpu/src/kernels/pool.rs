@@ -4,7 +4,7 @@ use super::element::{Arithmetic, Real, unsupported_type, with_real};
 use super::operands::{input, invalid, output};
 use super::parallel;
 use super::reduce::Bounded;
-use super::simd::{max_of, sum_of, vectorise};
+use super::simd::{max_of, sum_of, vectorise_for};
 use super::window::Window;
 use crate::{KernelError, View, ViewMut};
 use sublet_graph::shape::pool_geometry;
@@ -175,7 +175,7 @@ fn whole<T: Real>(
     let x = x.values::<T>();
     parallel::rows(out.values::<T>(), 1, plane, |index, out| {
         let x = &x[index * plane..][..plane];
-        out[0] = vectorise(
+        out[0] = vectorise_for::<T, _>(
             #[inline(always)]
             || reduce(x),
         );
@@ -213,7 +213,7 @@ fn slide<T: Arithmetic>(
     let [_, in_height, in_width] = window.input;
     parallel::rows(out, outputs, outputs * window.taps(), |plane, out| {
         let x = &x[plane * inputs..][..inputs];
-        vectorise(
+        vectorise_for::<T, _>(
             #[inline(always)]
             || {
                 for (line, row) in out.chunks_mut(out_width).enumerate() {

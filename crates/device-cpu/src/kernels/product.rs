@@ -9,7 +9,7 @@ use super::dots::{self, Rows};
 use super::element::Arithmetic;
 use super::operands::invalid;
 use super::parallel;
-use super::simd::vectorise;
+use super::simd::vectorise_for;
 use crate::KernelError;
 use rten_gemm::{BiasVector, GemmExecutor, GemmInputA, GemmInputB, GemmOptions};
 use rten_simd::ops::{BitOps, NumOps};
@@ -365,7 +365,7 @@ fn plain<T: Arithmetic>(out: &mut [T], a: Mat<'_, T>, b: Mat<'_, T>, bias: Optio
         (&dense[..], b.cols)
     };
     parallel::rows(out, b.cols, b.cols * a.cols, |row, out| {
-        vectorise(
+        vectorise_for::<T, _>(
             #[inline(always)]
             || {
                 out.fill(T::ZERO);

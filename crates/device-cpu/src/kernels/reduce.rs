@@ -6,7 +6,7 @@
 use super::element::{Arithmetic, Real, unsupported_type};
 use super::operands::{integers, invalid};
 use super::reduce_layout::Layout;
-use super::simd::vectorise;
+use super::simd::vectorise_for;
 use crate::{KernelError, View, ViewMut};
 use rayon::prelude::*;
 use sublet_graph::{DType, Reduce, shape};
@@ -161,7 +161,27 @@ fn log_sum_exp<T: Real + Bounded>(layout: &Layout, x: &[T], y: &mut [T]) {
 }
 
 /// Folds `x` into `y`: `step` takes an element into a partial result, `merge` joins two partial results.
-fn run<T: Copy + Sync, A: Copy + Send + Sync>(
+fn run<T: Arithmetic, A: Copy + Send + Sync>(
+    layout: &Layout,
+    x: &[T],
+    y: &mut [A],
+    start: A,
+    step: impl Fn(A, T) -> A + Sync,
+    merge: impl Fn(A, A) -> A + Sync,
+    finish: impl Fn(A) -> A + Sync,
+) {
+    if const { T::VECTORISED } {
+        run_with(layout, x, y, start, step, merge, finish);
+    } else {
+        // One loop for all reductions of rarely used types.
+        let step: &(dyn Fn(A, T) -> A + Sync) = &step;
+        let merge: &(dyn Fn(A, A) -> A + Sync) = &merge;
+        let finish: &(dyn Fn(A) -> A + Sync) = &finish;
+        run_with(layout, x, y, start, step, merge, finish);
+    }
+}
+
+fn run_with<T: Arithmetic, A: Copy + Send + Sync>(
     layout: &Layout,
     x: &[T],
     y: &mut [A],
@@ -177,7 +197,7 @@ fn run<T: Copy + Sync, A: Copy + Send + Sync>(
     if layout.inner == 1 {
         y.par_iter_mut().enumerate().with_min_len(each).for_each(|(at, y)| {
             let base = layout.base(at);
-            let total = vectorise(
+            let total = vectorise_for::<T, _>(
                 #[inline(always)]
                 || {
                     let mut total = start;
@@ -198,7 +218,7 @@ fn run<T: Copy + Sync, A: Copy + Send + Sync>(
             let base = layout.base(outer * layout.inner);
             y.par_chunks_mut(TILE).enumerate().with_min_len(tiles).for_each(|(tile, y)| {
                 let base = base + tile * TILE;
-                vectorise(
+                vectorise_for::<T, _>(
                     #[inline(always)]
                     || fold_rows(layout, x, base, y, start, &step, &merge),
                 );

@@ -4,7 +4,7 @@
 //! again for each newer instruction set and chosen at run time. Reductions keep a fixed number of partial results,
 //! whatever the width of the machine's vectors, so that their rounding does not depend on it.
 
-use super::element::Real;
+use super::element::{Arithmetic, Real};
 use rten_simd::{Isa, SimdOp};
 
 /// Partial results of a reduction: one 512-bit vector of `f32`.
@@ -26,6 +26,13 @@ impl<R, F: FnOnce() -> R> SimdOp for Plain<F> {
 #[inline]
 pub fn vectorise<R>(body: impl FnOnce() -> R) -> R {
     Plain(body).dispatch()
+}
+
+/// As [`vectorise`], for loops over elements of type `T` where that pays: every kernel compiled for
+/// every instruction set and every type would take minutes to build.
+#[inline]
+pub fn vectorise_for<T: Arithmetic, R>(body: impl FnOnce() -> R) -> R {
+    if const { T::VECTORISED } { vectorise(body) } else { body() }
 }
 
 /// `Σ f(x)`.

@@ -3,7 +3,7 @@
 use super::element::{Arithmetic, Real, with_real};
 use super::operands::{around, input, output};
 use super::parallel;
-use super::simd::{max_of, sum_of, vectorise};
+use super::simd::{max_of, sum_of, vectorise_for};
 use crate::{KernelError, View, ViewMut};
 use sublet_graph::shape::axis;
 
@@ -35,7 +35,7 @@ pub fn run(
         let x = x.values::<T>();
         parallel::rows(out.values::<T>(), len * inner, 8 * len * inner, |row, out| {
             out.copy_from_slice(&x[row * len * inner..][..len * inner]);
-            vectorise(
+            vectorise_for::<T, _>(
                 #[inline(always)]
                 || match (kind, inner) {
                     (Kind::Hardmax, _) => hardmax(out, inner),

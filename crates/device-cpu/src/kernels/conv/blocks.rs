@@ -4,7 +4,7 @@ use super::Geometry;
 use super::im2col::unroll;
 use crate::KernelError;
 use crate::kernels::product::{Mat, Product};
-use crate::kernels::simd::vectorise;
+use crate::kernels::simd::vectorise_for;
 use rayon::prelude::*;
 
 /// Elements of the larger matrix of a block, about half a megabyte of `f32`.
@@ -108,7 +108,7 @@ fn compute<T: Product>(
     let products = &mut scratch.products[..filters * len];
     T::block_product(products, w, columns)?;
     let first = (image * groups + group) * filters;
-    vectorise(
+    vectorise_for::<T, _>(
         #[inline(always)]
         || {
             for (filter, (row, products)) in rows.iter_mut().zip(products.chunks(len)).enumerate() {
