@@ -10,7 +10,7 @@ use sublet_graph::{DType, Op, ScanOptions};
 use sublet_plan::{Operand, Step};
 
 /// A loop that has not ended after this many iterations is taken for endless.
-const ITERATIONS_MAX: u64 = 1 << 22;
+const ITERATIONS_MAX: u64 = 1 << 20;
 
 impl Prepped<'_> {
     /// Outputs of a control-flow operator.
