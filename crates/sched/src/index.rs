@@ -3,54 +3,108 @@
 use crate::device::Candidacy;
 use crate::model::{Front, Place};
 use crate::policy::Urgency;
+use crate::queue::Ticket;
 use crate::scheduler::Scheduler;
 use std::collections::BTreeSet;
 use sublet_units::{ModelId, Time};
 
+/// What is to be done for a model, and what is known about when.
+#[derive(Clone, Copy)]
+struct Outlook {
+    /// `None` when nothing waits.
+    front: Option<Front>,
+    /// Who leads the next batch, or when it may start.
+    leader: Option<Result<Ticket, Time>>,
+    /// Whether a run could start, were there weights and a lane.
+    starts: bool,
+    /// How long that run will take, if such runs were seen before.
+    run: Option<Time>,
+}
+
 impl Scheduler {
     /// Brings every index up to date with a model: called after each change of its queue, runs, loads or pages.
     pub(crate) fn refresh(&mut self, id: ModelId) {
-        if !self.models.contains_key(&id) {
-            return;
+        let Some(model) = self.models.get_mut(&id) else { return };
+        let segments = model.segments();
+        for (device, place) in &mut model.places {
+            place.whole = self.devices[device].ledger.resident(id) == segments;
         }
-        self.note_residency(id);
-        let service = self.service_time(id);
-        let now = self.now;
-        let policy = &self.config.policy;
-        let model = self.models.get_mut(&id).expect("the model that changed");
         if model.queue.is_empty() {
             model.failures = 0;
             model.avoid = None;
         }
-        let front = model.front(now, self.config.patience, &*policy.order, service);
-        let leader = front.map(|front| model.queue.leader(now, front.first, &*policy.batching));
-        let starts = matches!(leader, Some(Ok(_))) && model.may_start_another();
-        let run = match (leader, front) {
-            (Some(Ok(ticket)), _) => model.run_times.predict(model.queue.batch_rows(ticket)),
-            (_, Some(front)) => model.run_times.predict(model.queue.batch_rows(front.first)),
-            _ => None,
+        let outlook = self.outlook(id);
+        let mut timer = Soonest { now: self.now, at: None };
+        self.index_places(id, outlook, &mut timer);
+        self.index_demand(id, outlook);
+
+        let indexed = &mut self.models.get_mut(&id).expect("the model that changed").indexed;
+        if let Some(Err(until)) = outlook.leader {
+            timer.add(until);
+        }
+        if let Some(front) = outlook.front {
+            timer.add(front.starved_at);
+            if indexed.wanting.is_some() {
+                timer.add(front.pressing_at);
+            }
+        }
+        if indexed.timer != timer.at {
+            if let Some(time) = indexed.timer {
+                self.timers.remove(&(time, id));
+            }
+            if let Some(time) = timer.at {
+                self.timers.insert((time, id));
+            }
+            indexed.timer = timer.at;
+        }
+    }
+
+    /// What is to be done next for a model; `None` when nothing waits for it.
+    pub(crate) fn front(&self, id: ModelId) -> Option<Front> {
+        let model = self.models.get(&id)?;
+        let service = self.service_time(id);
+        model.front(self.now, self.config.patience, &*self.config.policy.order, service)
+    }
+
+    fn outlook(&self, id: ModelId) -> Outlook {
+        let Some(front) = self.front(id) else {
+            return Outlook { front: None, leader: None, starts: false, run: None };
         };
+        let model = &self.models[&id];
+        let leader = model.queue.leader(self.now, front.first, &*self.config.policy.batching);
+        let rows = model.queue.batch_rows(leader.unwrap_or(front.first));
+        Outlook {
+            front: Some(front),
+            leader: Some(leader),
+            starts: leader.is_ok() && model.may_start_another(),
+            run: model.run_times.predict(rows),
+        }
+    }
+
+    /// On each device that has to do with the model: whether a run could start there, whether its pages may be taken,
+    /// and how much work it adds. Forgets devices that have nothing of it any more.
+    fn index_places(&mut self, id: ModelId, outlook: Outlook, timer: &mut Soonest) {
+        let Outlook { front, starts, run, .. } = outlook;
+        let Scheduler { models, devices, open, config, now, .. } = self;
+        let model = models.get_mut(&id).expect("the model that changed");
         let usable = model.places.values().filter(|place| place.is_usable()).count();
-        let batch = run.unwrap_or(self.config.run_guess);
+        let batch = run.unwrap_or(config.run_guess);
         let work = Time(batch.0.saturating_mul(model.queue.batches()) / usable.max(1) as u64);
 
-        let mut timer = Soonest { now, at: None };
-        let mut has_idle_lane = false;
         for (device_id, place) in &mut model.places {
-            let device = self.devices.get_mut(device_id).expect("the device of a place");
+            let device = devices.get_mut(device_id).expect("the device of a place");
             let mut startable = starts && place.is_usable();
             if startable && place.load.is_some() {
-                let remaining = device.link_wait(now, Some(id));
-                startable = policy.placement.overlaps(remaining, run);
+                let remaining = device.link_wait(*now, Some(id));
+                startable = config.policy.placement.overlaps(remaining, run);
                 if let (false, Some(run)) = (startable, run) {
                     timer.add(now.saturating_add(remaining.saturating_sub(run)));
                 }
             }
             let urgency = front.filter(|_| startable).map(|front| front.urgency);
             rekey(&mut device.startable, id, &mut place.startable, urgency);
-            has_idle_lane |= device.idle_lane().is_some();
             if startable {
-                self.open.insert(*device_id);
+                open.insert(*device_id);
             }
 
             let pages = device.ledger.residency(id).map_or(0, |held| held.pages());
@@ -62,60 +116,33 @@ impl Scheduler {
             device.evictable.set(id, may_go.then_some(Candidacy { pages, queued }));
 
             let share = if place.is_usable() { work } else { Time::ZERO };
-            device.work = Time(device.work.0.saturating_sub(place.work.0)).saturating_add(share);
+            device.work = device.work.saturating_sub(place.work).saturating_add(share);
             place.work = share;
         }
         let weightless = model.spec.segments.is_empty();
-        let devices = &self.devices;
         model.places.retain(|device, place| {
             weightless || place.is_busy() || devices[device].ledger.residency(id).is_some()
         });
-
-        let wants = front.filter(|_| usable == 0 && model.hopeless.is_none());
-        let spreads = front.filter(|_| {
-            usable > 0
-                && usable < devices.len()
-                && starts
-                && !has_idle_lane
-                && !model.spec.pinned
-                && model.failures == 0
-        });
-        self.replan |=
-            rekey(&mut self.wanting, id, &mut model.indexed.wanting, wants.map(|f| f.urgency));
-        self.replan |= rekey(
-            &mut self.spreading,
-            id,
-            &mut model.indexed.spreading,
-            spreads.map(|f| f.urgency),
-        );
-
-        if let Some(Err(until)) = leader {
-            timer.add(until);
-        }
-        if let Some(Front { pressing_at, starved_at, .. }) = front {
-            timer.add(starved_at);
-            if wants.is_some() {
-                timer.add(pressing_at);
-            }
-        }
-        if model.indexed.timer != timer.at {
-            if let Some(time) = model.indexed.timer {
-                self.timers.remove(&(time, id));
-            }
-            if let Some(time) = timer.at {
-                self.timers.insert((time, id));
-            }
-            model.indexed.timer = timer.at;
-        }
     }
 
-    /// Notes on each place whether all segments have arrived.
-    fn note_residency(&mut self, id: ModelId) {
-        let model = self.models.get_mut(&id).expect("the model that changed");
-        let segments = model.segments();
-        for (device, place) in &mut model.places {
-            place.whole = self.devices[device].ledger.resident(id) == segments;
-        }
+    /// Whether the model needs a device, or might profit from one more.
+    fn index_demand(&mut self, id: ModelId, outlook: Outlook) {
+        let Scheduler { models, devices, wanting, spreading, .. } = self;
+        let model = models.get_mut(&id).expect("the model that changed");
+        let usable = || model.places.iter().filter(|(_, place)| place.is_usable());
+        let has_idle_lane = |(device, _)| devices[device].idle_lane().is_some();
+
+        let copies = usable().count();
+        let wants = copies == 0 && model.hopeless.is_none();
+        let spreads = (1..devices.len()).contains(&copies)
+            && outlook.starts
+            && !model.spec.pinned
+            && model.failures == 0
+            && !usable().any(has_idle_lane);
+        let urgency = outlook.front.map(|front| front.urgency);
+        let (wants, spreads) = (urgency.filter(|_| wants), urgency.filter(|_| spreads));
+        self.replan |= rekey(wanting, id, &mut model.indexed.wanting, wants);
+        rekey(spreading, id, &mut model.indexed.spreading, spreads);
     }
 
     /// Predicted time to serve what waits for a model: one run, and a load where it is nowhere.
@@ -129,13 +156,6 @@ impl Scheduler {
         } else {
             run.saturating_add(self.load_time(model.bytes))
         }
-    }
-
-    /// What is to be done next for a model; `None` when nothing waits for it.
-    pub(crate) fn front(&self, id: ModelId) -> Option<Front> {
-        let model = self.models.get(&id)?;
-        let service = self.service_time(id);
-        model.front(self.now, self.config.patience, &*self.config.policy.order, service)
     }
 }
 
