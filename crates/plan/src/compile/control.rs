@@ -127,7 +127,8 @@ impl Emitter<'_> {
     }
 
     /// Compiles a body whose inputs `states` are fed from its outputs `first_output..`: shapes that an iteration
-    /// changes are not known.
+    /// changes are not known. Where one change leads to the next, or in a body of a body, no shape of a state is: so
+    /// a body is compiled at most three times, however deep it lies.
     fn fixpoint(
         &mut self,
         node: &Node,
@@ -136,7 +137,13 @@ impl Emitter<'_> {
         states: std::ops::Range<usize>,
         first_output: usize,
     ) -> Result<Body, PlanError> {
-        loop {
+        let forget = |inputs: &mut [Value]| {
+            inputs[states.clone()].iter_mut().for_each(|state| state.shape = None);
+        };
+        if self.in_body {
+            forget(inputs);
+        }
+        for attempt in 0.. {
             let body = self.body(node, graph, inputs)?;
             if body.outputs.len() < first_output + states.len() {
                 return Err(self.invalid(node, "the body has too few outputs"));
@@ -156,7 +163,11 @@ impl Emitter<'_> {
             if stable {
                 return Ok(body);
             }
+            if attempt > 0 {
+                forget(inputs);
+            }
         }
+        unreachable!("without known shapes of states nothing can change")
     }
 
     fn body(&self, node: &Node, graph: &Graph, inputs: &[Value]) -> Result<Body, PlanError> {
