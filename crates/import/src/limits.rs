@@ -6,7 +6,7 @@ pub struct Limits {
     /// Estimated memory of the decoded description: names, attributes, tensors stored as numbers. Raw tensor data
     /// is not copied and does not count.
     pub decoded_bytes: u64,
-    /// Nodes, counting each expansion of a function and those of nested graphs.
+    /// Nodes, counting those of a function with each call, and those of a nested graph once per level.
     pub nodes: usize,
     /// Nested graphs and function calls within one another.
     pub nesting: usize,

@@ -55,6 +55,21 @@ impl<'m> Attributes<'m> {
         self.entries.iter().map(|entry| (entry.name, entry.value)).collect()
     }
 
+    /// What lists and stored tensors take in memory; raw data is shared.
+    pub fn bytes(&self) -> u64 {
+        let numbers = |tensor: &TensorProto| {
+            let narrow = tensor.float_data.len() + tensor.int32_data.len();
+            let wide =
+                tensor.int64_data.len() + tensor.uint64_data.len() + tensor.double_data.len();
+            4 * narrow + 8 * wide
+        };
+        let bytes = |value: &AttributeProto| {
+            let lists = 8 * value.ints.len() + 4 * value.floats.len() + 32 * value.strings.len();
+            lists + value.s.len() + value.t.as_deref().map_or(0, numbers)
+        };
+        self.entries.iter().map(|entry| bytes(entry.value) as u64).sum()
+    }
+
     /// Fails if an attribute was never asked for.
     pub fn all_used(&self) -> Result<(), Problem> {
         match self.entries.iter().find(|entry| !entry.used.get()) {

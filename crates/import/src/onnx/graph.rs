@@ -1,7 +1,7 @@
 //! A graph of the file → a graph of the IR: inputs, initializers, nodes in order, outputs.
 
 use super::lower;
-use super::order::Order;
+use super::order::{self, Order};
 use super::problem::Problem;
 use super::proto::{GraphProto, NodeProto, ValueInfoProto};
 use super::scope::{Body, Frame, FrameKind, Importer, Opsets, Resolved};
@@ -115,6 +115,7 @@ impl<'m> Importer<'m> {
         nodes: &'m [NodeProto],
         outputs: impl Iterator<Item = &'m str>,
     ) -> Result<(), ImportError> {
+        self.count_nodes(order::count(nodes))?;
         let order = Order::new(nodes, outputs)?;
         for (index, node) in order.nodes {
             lower::node(self, node, index, &order.read)?;

@@ -46,6 +46,15 @@ impl<'m> Order<'m> {
     }
 }
 
+/// Nodes, with those of nested graphs, all of which ordering looks at.
+pub fn count(nodes: &[NodeProto]) -> usize {
+    let nested = |node: &NodeProto| {
+        let graphs = node.attribute.iter().filter_map(|attribute| attribute.g.as_deref());
+        graphs.map(|graph| count(&graph.node)).sum::<usize>()
+    };
+    nodes.iter().map(|node| 1 + nested(node)).sum()
+}
+
 /// A node without a name is called after its operator and its index in the file.
 pub fn node_name(index: usize, node: &NodeProto) -> String {
     if node.name.is_empty() { format!("{}#{index}", node.op_type) } else { node.name.clone() }

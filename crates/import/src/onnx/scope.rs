@@ -10,8 +10,8 @@ use super::external::ExternalData;
 use super::proto::{FunctionProto, ModelProto, TensorProto};
 use super::tensor::TensorReader;
 use crate::{ImportError, Limits, Place};
+use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 use sublet_graph::{
     DType, Dim, Graph, GraphInput, Literal, Source, ValueId, ValueInfo, Weight, WeightId,
@@ -26,8 +26,10 @@ pub struct Importer<'m> {
     pub functions: HashMap<(&'m str, &'m str, &'m str), &'m FunctionProto>,
     tensors: TensorReader<'m>,
     weights: Vec<Weight>,
-    weight_names: HashSet<String>,
+    /// Names that are taken, with the number to try next where one is wanted again.
+    weight_names: HashMap<String, usize>,
     nodes: usize,
+    attribute_bytes: u64,
     levels: Vec<Level>,
     frames: Vec<Frame<'m>>,
 }
@@ -100,8 +102,9 @@ impl<'m> Importer<'m> {
             functions,
             tensors: TensorReader { external, limits, weights_bytes: 0 },
             weights: Vec::new(),
-            weight_names: HashSet::new(),
+            weight_names: HashMap::new(),
             nodes: 0,
+            attribute_bytes: 0,
             levels: Vec::new(),
             frames: Vec::new(),
         })
@@ -157,11 +160,20 @@ impl<'m> Importer<'m> {
         Body { graph: level.graph, captures: level.captures }
     }
 
-    /// Counts a node that is about to be lowered.
-    pub fn count_node(&mut self) -> Result<(), ImportError> {
-        self.nodes += 1;
+    /// Counts nodes that are about to be looked at.
+    pub fn count_nodes(&mut self, count: usize) -> Result<(), ImportError> {
+        self.nodes = self.nodes.saturating_add(count);
         if self.nodes > self.limits.nodes {
             return Err(Place::Model.limit("nodes", self.limits.nodes as u64));
+        }
+        Ok(())
+    }
+
+    /// Counts what a node's lists take. A function repeats them with each call, so that the file's size is no bound.
+    pub fn count_attributes(&mut self, bytes: u64) -> Result<(), ImportError> {
+        self.attribute_bytes = self.attribute_bytes.saturating_add(bytes);
+        if self.attribute_bytes > self.limits.decoded_bytes {
+            return Err(Place::Model.limit("bytes of attributes", self.limits.decoded_bytes));
         }
         Ok(())
     }
@@ -265,11 +277,12 @@ impl<'m> Importer<'m> {
     /// A weight under `name`, or that name with a number where it is taken.
     fn add_weight(&mut self, name: String, value: Literal) -> WeightId {
         let mut unique = name.clone();
-        let mut number = self.weights.len();
-        while !self.weight_names.insert(unique.clone()) {
+        while self.weight_names.contains_key(&unique) {
+            let number = self.weight_names.entry(name.clone()).or_insert(1);
+            *number += 1;
             unique = format!("{name}#{number}");
-            number += 1;
         }
+        self.weight_names.insert(unique.clone(), 1);
         let id = WeightId(u32::try_from(self.weights.len()).expect("fewer than 2^32 weights"));
         self.weights.push(Weight { name: unique, value });
         id

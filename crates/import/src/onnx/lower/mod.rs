@@ -39,7 +39,6 @@ pub fn node<'m>(
     index: usize,
     read: &HashSet<&'m str>,
 ) -> Result<(), ImportError> {
-    importer.count_node()?;
     let name = node_name(index, node);
     let place_name = format!("{}{name}", importer.frame().prefix);
     let place = || Place::Node { name: place_name.clone(), op: qualified(node) };
@@ -57,6 +56,8 @@ fn lower<'m>(
         inputs.push(graph::read(importer, index, input)?);
     }
     let attributes = Attributes::new(node, &importer.frame().arguments)?;
+    let names = (node.input.len() + node.output.len()) as u64;
+    importer.count_attributes(attributes.bytes().saturating_add(8 * names))?;
     if let Some(function) = importer.called(node) {
         return Ok(importer.call(function, node, name, &inputs, &attributes, read)?);
     }

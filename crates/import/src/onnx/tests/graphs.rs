@@ -345,6 +345,30 @@ fn recursion_and_expansion_are_bounded() {
 }
 
 #[test]
+fn lists_in_functions_are_bounded_however_often_they_are_called() {
+    let list = vec![7i64; 1000];
+    let nodes = vec![
+        node("Constant", &[], &["c"]).with("value_ints", &list[..]),
+        node("Add", &["a", "c"], &["r"]),
+    ];
+    let mut model = with_nodes(Vec::new(), "v20");
+    let graph = model.graph.as_mut().unwrap();
+    let names: Vec<_> = (0..=20).map(|index| format!("v{index}")).collect();
+    graph.node.push(node("Abs", &["x"], &["v0"]));
+    for pair in names.windows(2) {
+        graph.node.push(node("f", &[&pair[0]], &[&pair[1]]).of("local"));
+    }
+    model.functions.push(function("f", &["a"], &["r"], nodes));
+    let result = |decoded_bytes| {
+        let limits = Limits { decoded_bytes, ..Limits::default() };
+        import_onnx(model.encode_to_vec().into(), &NoExternalData, &limits)
+    };
+    let weights = result(1 << 20).unwrap().weights;
+    assert_eq!((weights.len(), weights[1].name.as_str()), (20, "it/c#2"));
+    assert!(matches!(result(100_000), Err(ImportError::Limit { what: "bytes of attributes", .. })));
+}
+
+#[test]
 fn weights_of_nested_graphs_are_the_models() {
     let mut body = graph(&["i", "c", "s"], vec![node("Add", &["s", "w"], &["t"])], &["c", "t"]);
     body.initializer.push(f32s("w", &[1], &[1.0]));

@@ -122,7 +122,7 @@ fn limits_hold() {
         other => panic!("{other:?}"),
     };
     let limits = Limits::default;
-    assert_eq!(limited(Limits { nodes: 3, ..limits() }), "nodes");
+    assert_eq!(limited(Limits { nodes: 4, ..limits() }), "nodes");
     assert_eq!(limited(Limits { nesting: 0, ..limits() }), "nested graphs and functions");
     assert_eq!(limited(Limits { weights_bytes: 40, ..limits() }), "bytes of weights");
     assert_eq!(limited(Limits { decoded_bytes: 500, ..limits() }), "bytes of description");
