@@ -1,7 +1,8 @@
 //! Splitting a kernel's output over the threads of the current pool.
 //!
 //! Every element of an output is computed by one task, in an order that does not depend on how the output was
-//! split: results are the same for any number of threads.
+//! split: results are the same for any number of threads. Closures are called through references to `dyn Fn`, so that
+//! the machinery of parallel iteration is compiled once per element type rather than once per kernel.
 
 use rayon::prelude::*;
 
@@ -12,9 +13,9 @@ const CHUNK: usize = 16 * 1024;
 pub fn chunks<T: Send>(out: &mut [T], f: impl Fn(usize, &mut [T]) + Sync) {
     if out.len() < 2 * CHUNK || rayon::current_num_threads() == 1 {
         f(0, out);
-        return;
+    } else {
+        split(out, CHUNK, 1, &|index, part| f(index * CHUNK, part));
     }
-    out.par_chunks_mut(CHUNK).enumerate().for_each(|(index, part)| f(index * CHUNK, part));
 }
 
 /// Calls `f(row, values)` for each row of `row_len` elements. `row_work` is about how many simple operations
@@ -28,24 +29,36 @@ pub fn rows<T: Send>(
     if out.is_empty() || row_len == 0 {
         return;
     }
-    let rows = out.len() / row_len;
     let per_task = rows_per_task(row_work);
-    if rows <= per_task || rayon::current_num_threads() == 1 {
+    if out.len() / row_len <= per_task || rayon::current_num_threads() == 1 {
         out.chunks_mut(row_len).enumerate().for_each(|(row, values)| f(row, values));
-        return;
+    } else {
+        split(out, row_len, per_task, &f);
     }
-    out.par_chunks_mut(row_len)
-        .with_min_len(per_task)
-        .enumerate()
-        .for_each(|(row, values)| f(row, values));
 }
 
-/// Calls `f(index)` for `0..count`, where each call takes about `work` simple operations.
-pub fn tasks<R: Send>(count: usize, work: usize, f: impl Fn(usize) -> R + Sync + Send) -> Vec<R> {
+/// The results of `f(index)` for `0..count`, where each call takes about `work` simple operations.
+pub fn tasks<R: Send>(count: usize, work: usize, f: impl Fn(usize) -> R + Sync) -> Vec<R> {
     let per_task = rows_per_task(work);
     if count <= per_task || rayon::current_num_threads() == 1 {
         return (0..count).map(f).collect();
     }
+    collect(count, per_task, &f)
+}
+
+fn split<T: Send>(
+    out: &mut [T],
+    len: usize,
+    per_task: usize,
+    f: &(dyn Fn(usize, &mut [T]) + Sync),
+) {
+    out.par_chunks_mut(len)
+        .with_min_len(per_task)
+        .enumerate()
+        .for_each(|(index, part)| f(index, part));
+}
+
+fn collect<R: Send>(count: usize, per_task: usize, f: &(dyn Fn(usize) -> R + Sync)) -> Vec<R> {
     (0..count).into_par_iter().with_min_len(per_task).map(f).collect()
 }
 

@@ -5,14 +5,14 @@
 
 use super::element::{Arithmetic, Real, unsupported_type};
 use super::operands::{integers, invalid};
+use super::parallel;
 use super::reduce_layout::Layout;
 use super::simd::vectorise_for;
 use crate::{KernelError, View, ViewMut};
-use rayon::prelude::*;
 use sublet_graph::{DType, Reduce, shape};
 
 /// Elements that one thread should at least reduce.
-const JOB_LEN: usize = 1 << 15;
+const JOB_LEN: usize = 1 << 14;
 /// Partial results that are kept side by side along a contiguous run.
 const LANES: usize = 32;
 /// Elements of a run, or rows, that are combined one after another before their result joins the rest.
@@ -69,14 +69,20 @@ bounded!(i8: MIN MAX, i16: MIN MAX, i32: MIN MAX, i64: MIN MAX);
 bounded!(u8: MIN MAX, u16: MIN MAX, u32: MIN MAX, u64: MIN MAX);
 
 fn float_reduce<T: Real + Bounded>(layout: &Layout, x: &[T], kind: Reduce, y: &mut [T]) {
-    let add = <T as Arithmetic>::add;
     match kind {
         Reduce::Mean => {
+            sum(layout, x, y);
             let count = T::from_f64(layout.reduced_len() as f64);
-            run(layout, x, y, T::ZERO, add, add, |a| a / count);
+            y.iter_mut().for_each(|y| *y = *y / count);
         }
-        Reduce::L2 => run(layout, x, y, T::ZERO, add_square, add, T::sqrt),
-        Reduce::LogSum => run(layout, x, y, T::ZERO, add, add, T::ln),
+        Reduce::L2 => {
+            plain_reduce(layout, x, Reduce::SumSquare, y);
+            y.iter_mut().for_each(|y| *y = y.sqrt());
+        }
+        Reduce::LogSum => {
+            sum(layout, x, y);
+            y.iter_mut().for_each(|y| *y = y.ln());
+        }
         Reduce::LogSumExp => log_sum_exp(layout, x, y),
         _ => plain_reduce(layout, x, kind, y),
     }
@@ -89,17 +95,22 @@ pub fn sum<T: Bounded>(layout: &Layout, x: &[T], y: &mut [T]) {
 
 /// Integers wrap; means and roots truncate.
 fn int_reduce<T: Bounded>(layout: &Layout, x: &[T], kind: Reduce, y: &mut [T]) {
-    let add = T::add;
+    let finish = |y: &mut [T], f: &dyn Fn(f64) -> f64| {
+        y.iter_mut().for_each(|y| *y = T::from_f64(f(y.to_f64())));
+    };
     match kind {
         Reduce::Mean => {
+            sum(layout, x, y);
             let count = layout.reduced_len().max(1) as f64;
-            run(layout, x, y, T::ZERO, add, add, |a| T::from_f64(a.to_f64() / count));
+            finish(y, &|sum| sum / count);
         }
         Reduce::L2 => {
-            run(layout, x, y, T::ZERO, add_square, add, |a| T::from_f64(a.to_f64().sqrt()));
+            plain_reduce(layout, x, Reduce::SumSquare, y);
+            finish(y, &f64::sqrt);
         }
         Reduce::LogSum => {
-            run(layout, x, y, T::ZERO, add, add, |a| T::from_f64(a.to_f64().ln()));
+            sum(layout, x, y);
+            finish(y, &f64::ln);
         }
         Reduce::LogSumExp => {
             let values: Vec<f64> = x.iter().map(|x| x.to_f64()).collect();
@@ -113,15 +124,17 @@ fn int_reduce<T: Bounded>(layout: &Layout, x: &[T], kind: Reduce, y: &mut [T]) {
 
 /// The reductions that every type of numbers has. Panics for the others.
 fn plain_reduce<T: Bounded>(layout: &Layout, x: &[T], kind: Reduce, y: &mut [T]) {
-    let add = T::add;
-    let same = |a: T| a;
     match kind {
-        Reduce::Sum => run(layout, x, y, T::ZERO, add, add, same),
-        Reduce::Max => run(layout, x, y, T::LOWEST, T::larger, T::larger, same),
-        Reduce::Min => run(layout, x, y, T::HIGHEST, T::smaller, T::smaller, same),
-        Reduce::Prod => run(layout, x, y, T::ONE, T::mul, T::mul, same),
-        Reduce::L1 => run(layout, x, y, T::ZERO, add_absolute, add, same),
-        Reduce::SumSquare => run(layout, x, y, T::ZERO, add_square, add, same),
+        Reduce::Sum => fold(layout, x, y, T::ZERO, T::add, T::add),
+        Reduce::Max => {
+            fold(layout, x, y, T::LOWEST, T::larger, T::larger);
+        }
+        Reduce::Min => {
+            fold(layout, x, y, T::HIGHEST, T::smaller, T::smaller);
+        }
+        Reduce::Prod => fold(layout, x, y, T::ONE, T::mul, T::mul),
+        Reduce::L1 => fold(layout, x, y, T::ZERO, add_absolute, T::add),
+        Reduce::SumSquare => fold(layout, x, y, T::ZERO, add_square, T::add),
         other => unreachable!("{other:?} depends on the type"),
     }
 }
@@ -136,106 +149,109 @@ fn add_square<T: Arithmetic>(sum: T, x: T) -> T {
     sum.add(x.mul(x))
 }
 
+/// Maximum and minimum, as numbers 0 and 1.
 fn bool_reduce(layout: &Layout, x: &[u8], kind: Reduce, y: &mut [u8]) -> Result<(), KernelError> {
-    match kind {
-        Reduce::Max => plain_reduce(layout, x, kind, y),
-        Reduce::Min => run(layout, x, y, 1, u8::smaller, u8::smaller, |a| a),
-        _ => return unsupported_type("a reduction other than maximum and minimum", DType::Bool),
+    if !matches!(kind, Reduce::Max | Reduce::Min) {
+        return unsupported_type("a reduction other than maximum and minimum", DType::Bool);
     }
+    plain_reduce(layout, x, kind, y);
+    // The minimum of none.
+    y.iter_mut().for_each(|y| *y = 1.min(*y));
     Ok(())
 }
 
 /// `m + log Σ exp(x − m)` with the maximum `m`, or 0 where that is infinite.
 fn log_sum_exp<T: Real + Bounded>(layout: &Layout, x: &[T], y: &mut [T]) {
     let mut shifts = vec![T::ZERO; y.len()];
-    run(layout, x, &mut shifts, T::LOWEST, T::larger, T::larger, |max| {
-        if max == T::HIGHEST || max == T::LOWEST { T::ZERO } else { max }
-    });
+    plain_reduce(layout, x, Reduce::Max, &mut shifts);
+    for shift in shifts.iter_mut().filter(|shift| **shift == T::HIGHEST || **shift == T::LOWEST) {
+        *shift = T::ZERO;
+    }
     let mut exponentials = x.to_vec();
     layout.for_each_output(|at, input| {
         exponentials[input] = (exponentials[input] - shifts[at]).exp();
     });
-    let add = <T as Arithmetic>::add;
-    run(layout, &exponentials, y, T::ZERO, add, add, T::ln);
-    y.iter_mut().zip(shifts).for_each(|(y, shift)| *y += shift);
+    sum(layout, &exponentials, y);
+    y.iter_mut().zip(shifts).for_each(|(y, shift)| *y = y.ln() + shift);
 }
 
 /// Folds `x` into `y`: `step` takes an element into a partial result, `merge` joins two partial results.
-fn run<T: Arithmetic, A: Copy + Send + Sync>(
+fn fold<T: Arithmetic>(
     layout: &Layout,
     x: &[T],
-    y: &mut [A],
-    start: A,
-    step: impl Fn(A, T) -> A + Sync,
-    merge: impl Fn(A, A) -> A + Sync,
-    finish: impl Fn(A) -> A + Sync,
+    y: &mut [T],
+    start: T,
+    step: impl Fn(T, T) -> T + Sync,
+    merge: impl Fn(T, T) -> T + Sync,
 ) {
     if const { T::VECTORISED } {
-        run_with(layout, x, y, start, step, merge, finish);
+        fold_with(layout, x, y, start, step, merge);
     } else {
         // One loop for all reductions of rarely used types.
-        let step: &(dyn Fn(A, T) -> A + Sync) = &step;
-        let merge: &(dyn Fn(A, A) -> A + Sync) = &merge;
-        let finish: &(dyn Fn(A) -> A + Sync) = &finish;
-        run_with(layout, x, y, start, step, merge, finish);
+        let step: &(dyn Fn(T, T) -> T + Sync) = &step;
+        let merge: &(dyn Fn(T, T) -> T + Sync) = &merge;
+        fold_with(layout, x, y, start, step, merge);
     }
 }
 
-fn run_with<T: Arithmetic, A: Copy + Send + Sync>(
+fn fold_with<T: Arithmetic>(
     layout: &Layout,
     x: &[T],
-    y: &mut [A],
-    start: A,
-    step: impl Fn(A, T) -> A + Sync,
-    merge: impl Fn(A, A) -> A + Sync,
-    finish: impl Fn(A) -> A + Sync,
+    y: &mut [T],
+    start: T,
+    step: impl Fn(T, T) -> T + Sync,
+    merge: impl Fn(T, T) -> T + Sync,
 ) {
-    if y.is_empty() {
-        return;
-    }
-    let each = JOB_LEN.div_ceil(layout.reduced_len().max(1));
-    if layout.inner == 1 {
-        y.par_iter_mut().enumerate().with_min_len(each).for_each(|(at, y)| {
-            let base = layout.base(at);
-            let total = vectorise_for::<T, _>(
+    let (inner, reduced) = (layout.inner, layout.reduced_len().max(1));
+    if inner == 1 {
+        let some = (JOB_LEN / reduced).clamp(1, TILE);
+        parallel::rows(y, some, some * reduced, |first, y| {
+            vectorise_for::<T, _>(
                 #[inline(always)]
                 || {
-                    let mut total = start;
-                    for &offset in &layout.offsets {
-                        let run = &x[base + offset..][..layout.run];
-                        total = merge(total, fold_run(run, start, &step, &merge));
+                    for (at, y) in y.iter_mut().enumerate() {
+                        let base = layout.base(first * some + at);
+                        let mut total = start;
+                        for &offset in &layout.offsets {
+                            let run = &x[base + offset..][..layout.run];
+                            total = merge(total, fold_run(run, start, &step, &merge));
+                        }
+                        *y = total;
                     }
-                    total
                 },
             );
-            *y = finish(total);
         });
         return;
     }
-    let tiles = each.div_ceil(TILE.min(layout.inner));
-    y.par_chunks_mut(layout.inner).enumerate().with_min_len(each.div_ceil(layout.inner)).for_each(
-        |(outer, y)| {
-            let base = layout.base(outer * layout.inner);
-            y.par_chunks_mut(TILE).enumerate().with_min_len(tiles).for_each(|(tile, y)| {
-                let base = base + tile * TILE;
-                vectorise_for::<T, _>(
-                    #[inline(always)]
-                    || fold_rows(layout, x, base, y, start, &step, &merge),
-                );
-                y.iter_mut().for_each(|y| *y = finish(*y));
-            });
-        },
-    );
+    let tile = |base: usize, y: &mut [T]| {
+        vectorise_for::<T, _>(
+            #[inline(always)]
+            || fold_rows(layout, x, base, y, start, &step, &merge),
+        );
+    };
+    let tile: &(dyn Fn(usize, &mut [T]) + Sync) = &tile;
+    if inner * reduced > 2 * JOB_LEN {
+        for (outer, y) in y.chunks_mut(inner).enumerate() {
+            let base = layout.base(outer * inner);
+            parallel::rows(y, TILE, TILE * reduced, |index, y| tile(base + index * TILE, y));
+        }
+        return;
+    }
+    parallel::rows(y, inner, inner * reduced, |outer, y| {
+        let base = layout.base(outer * inner);
+        let tiles = y.chunks_mut(TILE).enumerate();
+        tiles.for_each(|(index, y)| tile(base + index * TILE, y));
+    });
 }
 
 /// A contiguous run, in lanes, block by block.
 #[inline(always)]
-fn fold_run<T: Copy, A: Copy>(
+fn fold_run<T: Copy>(
     run: &[T],
-    start: A,
-    step: &impl Fn(A, T) -> A,
-    merge: &impl Fn(A, A) -> A,
-) -> A {
+    start: T,
+    step: &impl Fn(T, T) -> T,
+    merge: &impl Fn(T, T) -> T,
+) -> T {
     if run.len() < LANES {
         return run.iter().fold(start, |total, &x| step(total, x));
     }
@@ -265,14 +281,14 @@ fn fold_run<T: Copy, A: Copy>(
 
 /// Outputs side by side: rows of `y.len()` contiguous elements, block by block.
 #[inline(always)]
-fn fold_rows<T: Copy, A: Copy>(
+fn fold_rows<T: Copy>(
     layout: &Layout,
     x: &[T],
     base: usize,
-    y: &mut [A],
-    start: A,
-    step: &impl Fn(A, T) -> A,
-    merge: &impl Fn(A, A) -> A,
+    y: &mut [T],
+    start: T,
+    step: &impl Fn(T, T) -> T,
+    merge: &impl Fn(T, T) -> T,
 ) {
     y.fill(start);
     let mut partial = [start; TILE];

@@ -1,6 +1,6 @@
 //! Undoing window operations: columns back to an image, pooled maxima back to where they came from.
 
-use super::element::{Arithmetic, with_arithmetic};
+use super::element::{Arithmetic, with_real};
 use super::gather::Walk;
 use super::operands::{input, integers, invalid};
 use super::parallel;
@@ -60,7 +60,7 @@ pub fn col2im(
     if !fits {
         return Err(bad());
     }
-    with_arithmetic!("Col2Im", x.dtype, T => {
+    with_real!("Col2Im", x.dtype, T => {
         let x = x.values::<T>();
         parallel::rows(y.values::<T>(), pixels, taps * columns, |plane, y| {
             y.fill(T::ZERO);
@@ -76,7 +76,7 @@ pub fn col2im(
                         at = at.zip(place).map(|(at, place)| at * image[axis] + place);
                     }
                     if let Some(at) = at {
-                        y[at] = y[at].add(value);
+                        y[at] += value;
                     }
                     column.advance();
                 }
