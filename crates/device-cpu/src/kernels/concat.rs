@@ -1,9 +1,8 @@
 //! Joining tensors along an axis.
 
 use super::operands::{around, invalid};
-use super::strided::{PARALLEL_BYTES, copy_bytes};
+use super::strided::{copy_bytes, in_jobs, with_unit};
 use crate::{KernelError, View, ViewMut};
-use rayon::prelude::*;
 use sublet_graph::shape;
 
 pub fn concat(
@@ -46,13 +45,7 @@ pub fn concat(
         true => interleave(&parts, size, first, dst),
         false => join(&parts, row, first, dst),
     };
-    if y.bytes.len() < PARALLEL_BYTES {
-        copy(0, y.bytes);
-    } else {
-        let rows = (PARALLEL_BYTES / 4).div_ceil(row);
-        let jobs = y.bytes.par_chunks_mut(rows * row).enumerate();
-        jobs.for_each(|(job, dst)| copy(job * rows, dst));
-    }
+    in_jobs(y.bytes, row, copy);
     Ok(())
 }
 
@@ -70,7 +63,7 @@ fn join(parts: &[(&[u8], usize)], row: usize, first: usize, dst: &mut [u8]) {
 
 /// Parts of one element per row, such as coordinates joined into points.
 fn interleave(parts: &[(&[u8], usize)], size: usize, first: usize, dst: &mut [u8]) {
-    super::strided::with_unit!(size, U => {
+    with_unit!(size, U => {
         let dst: &mut [U] = bytemuck::cast_slice_mut(dst);
         for (index, (src, _)) in parts.iter().enumerate() {
             let src: &[U] = &bytemuck::cast_slice(src)[first..];

@@ -1,12 +1,10 @@
 //! Positions of extreme values: arg max, arg min, and the k largest or smallest.
 
-use super::element::{Arithmetic, with_arithmetic};
 use super::operands::{around, invalid};
-use super::select::order;
-use super::strided::PARALLEL_BYTES;
+use super::order::keys;
+use super::parallel;
+use super::strided::with_unit;
 use crate::{KernelError, View, ViewMut};
-use rayon::prelude::*;
-use std::cmp::Ordering;
 use sublet_graph::shape;
 
 /// Which of several values an operator looks for.
@@ -34,141 +32,90 @@ pub fn arg_extreme(
     if len == 0 {
         return Err(invalid("no values to choose the extreme one from"));
     }
-    let y = y.values::<i64>();
-    with_arithmetic!("the extreme", x.dtype, T => {
-        match (extreme, last) {
-        (Extreme::Largest, false) => arg::<T>(x.values(), len, inner, |a, b| a > b, y),
-        (Extreme::Largest, true) => arg::<T>(x.values(), len, inner, |a, b| a >= b, y),
-        (Extreme::Smallest, false) => arg::<T>(x.values(), len, inner, |a, b| a < b, y),
-        (Extreme::Smallest, true) => arg::<T>(x.values(), len, inner, |a, b| a <= b, y),
-        }
-        Ok(())
-    })
-}
-
-/// `wins(a, b)`: a later `a` replaces `b`.
-fn arg<T: Arithmetic>(
-    x: &[T],
-    len: usize,
-    inner: usize,
-    wins: impl Fn(T, T) -> bool + Sync,
-    y: &mut [i64],
-) {
-    let last_of_equals = wins(T::ZERO, T::ZERO);
-    let replaces =
-        |new: T, old: T| wins(new, old) || (is_nan(new) && (last_of_equals || !is_nan(old)));
-    let each = (PARALLEL_BYTES / std::mem::size_of::<T>()).div_ceil(len * inner);
-    let rows = y.par_chunks_mut(inner).zip(x.par_chunks(len * inner)).with_min_len(each);
-    rows.for_each(|(y, x)| {
+    let mut keys = keys(x)?;
+    if extreme == Extreme::Smallest {
+        // NaN, which has the largest key, stays where it is.
+        let turn = |keys: &mut i64| *keys = if *keys == i64::MAX { *keys } else { !*keys };
+        keys.iter_mut().for_each(turn);
+    }
+    parallel::rows(y.values::<i64>(), inner, len * inner, |row, y| {
+        let keys = &keys[row * len * inner..][..len * inner];
         if inner == 1 {
-            y[0] = arg_row(x, &replaces, last_of_equals) as i64;
+            // A maximum without positions vectorises; finding it again is quick.
+            let best = keys.iter().copied().max();
+            let is_best = |key: &i64| Some(*key) == best;
+            let found =
+                if last { keys.iter().rposition(is_best) } else { keys.iter().position(is_best) };
+            y[0] = found.unwrap_or(0) as i64;
             return;
         }
-        let mut best = x[..inner].to_vec();
+        let mut best = keys[..inner].to_vec();
         y.fill(0);
-        for (index, row) in x.chunks_exact(inner).enumerate().skip(1) {
-            for ((y, best), &value) in y.iter_mut().zip(&mut best).zip(row) {
-                if replaces(value, *best) {
-                    *best = value;
-                    *y = index as i64;
+        for (index, row) in keys.chunks_exact(inner).enumerate().skip(1) {
+            for ((y, best), &key) in y.iter_mut().zip(&mut best).zip(row) {
+                if key > *best || (last && key == *best) {
+                    (*best, *y) = (key, index as i64);
                 }
             }
         }
     });
+    Ok(())
 }
 
-/// Finds the value first, in lanes that vectorise, and then where it is.
-fn arg_row<T: Arithmetic>(x: &[T], replaces: impl Fn(T, T) -> bool, last_of_equals: bool) -> usize {
-    const LANES: usize = 16;
-    let mut lanes = [x[0]; LANES];
-    for chunk in x.chunks(LANES) {
-        for (best, &value) in lanes.iter_mut().zip(chunk) {
-            *best = if replaces(value, *best) { value } else { *best };
-        }
-    }
-    let fold = |best: T, value: T| if replaces(value, best) { value } else { best };
-    let best = lanes[1..].iter().copied().fold(lanes[0], fold);
-    let is_best = |value: &T| *value == best || (is_nan(best) && is_nan(*value));
-    let found =
-        if last_of_equals { x.iter().rposition(is_best) } else { x.iter().position(is_best) };
-    found.expect("the extreme value is one of the values")
-}
-
-fn is_nan<T: PartialOrd>(x: T) -> bool {
-    x.partial_cmp(&x).is_none()
-}
-
-/// Outputs: values and indices of the `k` first in order along an axis; of equals the smaller index first. NaN counts as the
-/// largest number.
+/// Outputs: values and indices of the `k` first in order along an axis; of equals the smaller index first. NaN counts
+/// as the largest number.
 pub fn top_k(
     x: View<'_>,
     along: i64,
     extreme: Extreme,
     outputs: &mut [Option<ViewMut<'_>>],
 ) -> Result<(), KernelError> {
-    let mut outputs = outputs.iter_mut().map(Option::as_mut);
-    let (values, indices) = (outputs.next().flatten(), outputs.next().flatten());
     let along = shape::axis(along, x.rank())?;
     let (outer, len, inner) = around(x.shape, along);
-    let k = match (&values, &indices) {
-        (Some(y), _) => y.shape[along],
-        (None, Some(y)) => y.shape[along],
-        (None, None) => return Ok(()),
+    let Some(k) = outputs.iter().flatten().next().map(|output| output.shape[along]) else {
+        return Ok(());
     };
     if k > len {
         return Err(invalid(format!("the top {k} of {len}")));
     }
-    if outer * k * inner == 0 {
-        return Ok(());
+    let mut chosen = vec![0; outer * k * inner];
+    let mut keys = keys(x)?;
+    if extreme == Extreme::Largest {
+        keys.iter_mut().for_each(|key| *key = !*key);
     }
-    let mut no_indices = Vec::new();
-    let indices = match indices {
-        Some(indices) => indices.values::<i64>(),
-        None => {
-            no_indices.resize(outer * k * inner, 0);
-            &mut no_indices
-        }
-    };
-    with_arithmetic!("the top", x.dtype, T => {
-        let x = x.values::<T>();
-        choose(x, [len, inner, k], extreme, indices);
-        if let Some(values) = values {
-            let pairs = values.values::<T>().iter_mut().zip(&*indices).enumerate();
-            for (at, (value, &index)) in pairs {
-                *value = x[(at / (k * inner) * len + index as usize) * inner + at % inner];
-            }
-        }
-        Ok(())
-    })
+    parallel::rows(&mut chosen, k * inner, len * inner * 8, |row, chosen| {
+        choose(&keys[row * len * inner..][..len * inner], inner, chosen);
+    });
+    if let Some(Some(values)) = outputs.first_mut() {
+        let from = |(at, &index): (usize, &i64)| {
+            (at / (k * inner) * len + index as usize) * inner + at % inner
+        };
+        with_unit!(x.dtype.size(), U => {
+            let x: &[U] = bytemuck::cast_slice(x.bytes);
+            let places = chosen.iter().enumerate().map(from);
+            let values: &mut [U] = bytemuck::cast_slice_mut(values.bytes);
+            values.iter_mut().zip(places).for_each(|(value, at)| *value = x[at]);
+        });
+    }
+    if let Some(Some(indices)) = outputs.get_mut(1) {
+        indices.values::<i64>().copy_from_slice(&chosen);
+    }
+    Ok(())
 }
 
-fn choose<T: Arithmetic>(
-    x: &[T],
-    [len, inner, k]: [usize; 3],
-    extreme: Extreme,
-    indices: &mut [i64],
-) {
-    let each = (PARALLEL_BYTES / 4 / std::mem::size_of::<T>()).div_ceil(len * inner);
-    let rows = indices.par_chunks_mut(k * inner).zip(x.par_chunks(len * inner)).with_min_len(each);
-    rows.for_each_init(Vec::new, |places: &mut Vec<usize>, (indices, x)| {
-        for column in 0..inner {
-            let compare = |&a: &usize, &b: &usize| -> Ordering {
-                let (a_value, b_value) = (x[a * inner + column], x[b * inner + column]);
-                let by_value = match extreme {
-                    Extreme::Largest => order(b_value, a_value),
-                    Extreme::Smallest => order(a_value, b_value),
-                };
-                by_value.then(a.cmp(&b))
-            };
-            places.clear();
-            places.extend(0..len);
-            if k < len {
-                places.select_nth_unstable_by(k - 1, compare);
-            }
-            places[..k].sort_unstable_by(compare);
-            for (rank, &place) in places[..k].iter().enumerate() {
-                indices[rank * inner + column] = place as i64;
-            }
+/// For each of `inner` columns the positions of the smallest keys, as many as there are rows in `chosen`.
+fn choose(keys: &[i64], inner: usize, chosen: &mut [i64]) {
+    let k = chosen.len() / inner;
+    let mut places: Vec<(i64, usize)> = Vec::with_capacity(keys.len() / inner);
+    for column in 0..inner {
+        places.clear();
+        places.extend(keys[column..].iter().copied().step_by(inner).zip(0..));
+        if k < places.len() {
+            places.select_nth_unstable(k - 1);
         }
-    });
+        places[..k].sort_unstable();
+        for (rank, (_, place)) in places[..k].iter().enumerate() {
+            chosen[rank * inner + column] = *place as i64;
+        }
+    }
 }

@@ -1,10 +1,9 @@
 //! Reading elements or slices at indices that are known only at run time.
 
 use super::operands::{around, integers, invalid, strides};
-use super::strided::{PARALLEL_BYTES, with_unit};
+use super::strided::{in_jobs, with_unit};
 use crate::{KernelError, View, ViewMut};
 use bytemuck::Pod;
-use rayon::prelude::*;
 use sublet_graph::shape;
 
 /// An index counted from the front; negative ones count from the back.
@@ -35,7 +34,7 @@ pub fn gather(
     if y.bytes.is_empty() {
         return Ok(());
     }
-    pick(x.bytes, run, y.bytes, |first| {
+    pick(x.bytes, run, y.bytes, &|first| {
         let (row, column) = (first / offsets.len(), first % offsets.len());
         row * len * run + offsets[column]
     });
@@ -105,7 +104,7 @@ pub fn gather_nd(
             Ok(tuple / each * batch + tuple_offset(at, &x.shape[batch_dims..end])? * run)
         })
         .collect::<Result<Vec<_>, KernelError>>()?;
-    pick(x.bytes, run, y.bytes, |first| offsets[first]);
+    pick(x.bytes, run, y.bytes, &|first| offsets[first]);
     Ok(())
 }
 
@@ -119,9 +118,9 @@ pub fn tuple_offset(tuple: &[i64], dims: &[usize]) -> Result<usize, KernelError>
 }
 
 /// Fills `dst` with runs of `run` bytes; `source` gives the byte at which each one starts.
-fn pick(src: &[u8], run: usize, dst: &mut [u8], source: impl Fn(usize) -> usize + Sync) {
+fn pick(src: &[u8], run: usize, dst: &mut [u8], source: &(dyn Fn(usize) -> usize + Sync)) {
     let copy = |first: usize, dst: &mut [u8]| match run {
-        1 | 2 | 4 | 8 | 16 => with_unit!(run, U => pick_units::<U>(src, first, dst, &source)),
+        1 | 2 | 4 | 8 | 16 => with_unit!(run, U => pick_units::<U>(src, first, dst, source)),
         _ => {
             for (index, dst) in dst.chunks_exact_mut(run).enumerate() {
                 let from = source(first + index);
@@ -129,12 +128,7 @@ fn pick(src: &[u8], run: usize, dst: &mut [u8], source: impl Fn(usize) -> usize 
             }
         }
     };
-    if dst.len() < PARALLEL_BYTES {
-        copy(0, dst);
-        return;
-    }
-    let runs = (PARALLEL_BYTES / 4).div_ceil(run);
-    dst.par_chunks_mut(runs * run).enumerate().for_each(|(job, dst)| copy(job * runs, dst));
+    in_jobs(dst, run, copy);
 }
 
 fn pick_units<U: Pod>(src: &[u8], first: usize, dst: &mut [u8], source: impl Fn(usize) -> usize) {

@@ -26,6 +26,7 @@ pub mod movement;
 pub mod non_max_suppression;
 pub mod normalize;
 pub mod operands;
+pub mod order;
 pub mod pad;
 pub mod parallel;
 pub mod pool;

@@ -1,7 +1,6 @@
 //! Non-maximum suppression: for each batch and class the boxes of highest score that do not overlap a better one.
 
 use super::operands::{floats, input, integers, invalid, optional};
-use super::select::order;
 use crate::{KernelError, Tensor, View};
 use sublet_graph::DType;
 
@@ -62,7 +61,7 @@ fn suppress(
     }
     let mut candidates: Vec<usize> =
         (0..scores.len()).filter(|&at| score_min.is_none_or(|min| scores[at] > min)).collect();
-    candidates.sort_by(|&a, &b| order(scores[b], scores[a]).then(a.cmp(&b)));
+    candidates.sort_by(|&a, &b| scores[b].total_cmp(&scores[a]).then(a.cmp(&b)));
     let mut kept: Vec<usize> = Vec::new();
     for at in candidates {
         if kept.iter().all(|&better| !corners[at].overlaps(&corners[better], overlap_max)) {

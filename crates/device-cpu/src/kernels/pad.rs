@@ -1,9 +1,8 @@
 //! Padding and cropping: each output index of an axis maps to an input index or to the constant.
 
 use super::operands::{around, input, integers, invalid, optional};
-use super::strided::PARALLEL_BYTES;
+use super::strided::{copy_bytes, in_jobs, with_unit};
 use crate::{KernelError, View, ViewMut};
-use rayon::prelude::*;
 use sublet_graph::{PadMode, shape};
 
 /// Inputs as ONNX: data, pads, constant value, axes. Negative pads crop, before anything is added.
@@ -70,7 +69,7 @@ fn place(
         return Ok(());
     }
     let Some(last) = amounts.iter().rposition(|&pads| pads != (0, 0)) else {
-        super::strided::copy_bytes(x.bytes, y.bytes);
+        copy_bytes(x.bytes, y.bytes);
         return Ok(());
     };
     let maps: Vec<Map> = (0..=last)
@@ -89,13 +88,10 @@ fn place(
         constant,
     };
     let row = y.shape[last] * padding.run;
-    if y.bytes.len() < PARALLEL_BYTES {
-        y.bytes.chunks_exact_mut(row).enumerate().for_each(|(at, dst)| padding.row(at, dst));
-    } else {
-        let rows = y.bytes.par_chunks_mut(row).enumerate();
-        let each = (PARALLEL_BYTES / 4).div_ceil(row);
-        rows.with_min_len(each).for_each(|(at, dst)| padding.row(at, dst));
-    }
+    in_jobs(y.bytes, row, |first, dst| {
+        let rows = dst.chunks_exact_mut(row).enumerate();
+        rows.for_each(|(at, dst)| padding.row(first + at, dst));
+    });
     Ok(())
 }
 
@@ -178,7 +174,7 @@ impl Padding<'_> {
     }
 
     fn fill(&self, dst: &mut [u8]) {
-        super::strided::with_unit!(self.constant.len(), U => {
+        with_unit!(self.constant.len(), U => {
             let value: U = bytemuck::pod_read_unaligned(self.constant);
             bytemuck::cast_slice_mut::<u8, U>(dst).fill(value);
         })

@@ -1,20 +1,16 @@
 //! Operators whose output shape only the values tell: non-zero positions, compression, distinct values.
 
-use super::element::{Arithmetic, with_arithmetic};
-use super::operands::{around, floats, invalid, strides};
+use super::operands::{around, invalid, strides};
+use super::order::keys;
 use super::strided::{self, Dim};
 use crate::{KernelError, Tensor, View};
-use std::cmp::Ordering;
 use sublet_graph::{DType, shape};
 
 /// The indices of non-zero elements, `[rank, count]`, in row-major order.
 pub fn non_zero(x: View<'_>) -> Result<Tensor, KernelError> {
-    let found: Vec<usize> = differs_from_zero(x)?
-        .iter()
-        .enumerate()
-        .filter(|(_, hit)| **hit)
-        .map(|(at, _)| at)
-        .collect();
+    let keys = keys(x)?;
+    let zero = key_of_zero(x.dtype);
+    let found: Vec<usize> = (0..keys.len()).filter(|&at| keys[at] != zero).collect();
     let mut y = Tensor::zeroed(DType::I64, &[x.rank(), found.len()])?;
     let values: &mut [i64] = bytemuck::cast_slice_mut(&mut y.buffer);
     for (axis, stride) in strides(x.shape).into_iter().enumerate() {
@@ -23,6 +19,11 @@ pub fn non_zero(x: View<'_>) -> Result<Tensor, KernelError> {
         }
     }
     Ok(y)
+}
+
+/// The key of zero: see [`keys`].
+fn key_of_zero(dtype: DType) -> i64 {
+    if dtype == DType::U64 { i64::MIN } else { 0 }
 }
 
 /// The slices along an axis (of the flattened tensor without one) for which the condition holds.
@@ -73,14 +74,7 @@ pub fn unique(x: View<'_>, along: Option<i64>, sorted: bool) -> Result<Vec<Tenso
         .map(|(len, step)| Dim { len, step: (step * size) as isize });
     strided::copy(x.bytes, size, 0, &dims, &mut slices.buffer)?;
     let width = outer * inner;
-    let slices = slices.view();
-    let groups = match x.dtype {
-        DType::Bool => group(slices.bytes, len, width, sorted),
-        DType::F16 | DType::BF16 => group(&floats(slices)?, len, width, sorted),
-        _ => with_arithmetic!("distinct values", x.dtype, T => {
-            Ok(group::<T>(slices.values(), len, width, sorted))
-        })?,
-    };
+    let groups = group(&keys(slices.view())?, len, width, sorted);
     let mut y_shape = shape.to_vec();
     y_shape[along] = groups.firsts.len();
     let mut y = Tensor::zeroed(x.dtype, &y_shape)?;
@@ -95,17 +89,6 @@ pub fn unique(x: View<'_>, along: Option<i64>, sorted: bool) -> Result<Vec<Tenso
     Ok(vec![y, vector(&groups.firsts)?, vector(&groups.inverse)?, vector(&groups.counts)?])
 }
 
-/// Whether each element differs from zero; NaN does.
-fn differs_from_zero(x: View<'_>) -> Result<Vec<bool>, KernelError> {
-    match x.dtype {
-        DType::Bool => Ok(x.bytes.iter().map(|&value| value != 0).collect()),
-        DType::F16 | DType::BF16 => Ok(floats(x)?.iter().map(|&value| value != 0.0).collect()),
-        _ => with_arithmetic!("non-zero elements", x.dtype, T => {
-            Ok(x.values::<T>().iter().map(|&value| value != T::ZERO).collect())
-        }),
-    }
-}
-
 struct Groups {
     /// Position of the first slice of each group.
     firsts: Vec<i64>,
@@ -114,13 +97,12 @@ struct Groups {
     counts: Vec<i64>,
 }
 
-fn group<T: Arithmetic>(values: &[T], len: usize, width: usize, sorted: bool) -> Groups {
-    let slice = |at: usize| &values[at * width..(at + 1) * width];
+fn group(keys: &[i64], len: usize, width: usize, sorted: bool) -> Groups {
+    let slice = |at: usize| &keys[at * width..(at + 1) * width];
     let mut order: Vec<usize> = (0..len).collect();
-    order.sort_by(|&a, &b| compare(slice(a), slice(b)));
+    order.sort_by(|&a, &b| slice(a).cmp(slice(b)));
     // The sort is stable: each run of equals starts with the first position.
-    let mut runs: Vec<&[usize]> =
-        order.chunk_by(|&a, &b| compare(slice(a), slice(b)) == Ordering::Equal).collect();
+    let mut runs: Vec<&[usize]> = order.chunk_by(|&a, &b| slice(a) == slice(b)).collect();
     if !sorted {
         runs.sort_by_key(|run| run[0]);
     }
@@ -133,18 +115,6 @@ fn group<T: Arithmetic>(values: &[T], len: usize, width: usize, sorted: bool) ->
         inverse,
         counts: runs.iter().map(|run| run.len() as i64).collect(),
     }
-}
-
-/// Lexicographic, with NaN after everything and equal to itself.
-fn compare<T: Arithmetic>(a: &[T], b: &[T]) -> Ordering {
-    let pairs = a.iter().zip(b);
-    pairs.map(|(a, b)| order(*a, *b)).find(|order| order.is_ne()).unwrap_or(Ordering::Equal)
-}
-
-/// Numeric order with NaN after everything and equal to itself.
-pub fn order<T: Arithmetic>(a: T, b: T) -> Ordering {
-    let is_nan = |x: T| x.partial_cmp(&x).is_none();
-    a.partial_cmp(&b).unwrap_or_else(|| is_nan(a).cmp(&is_nan(b)))
 }
 
 fn vector(values: &[i64]) -> Result<Tensor, KernelError> {

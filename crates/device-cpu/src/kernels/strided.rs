@@ -98,6 +98,18 @@ pub fn copy_bytes(src: &[u8], dst: &mut [u8]) {
     pairs.for_each(|(dst, src)| dst.copy_from_slice(src));
 }
 
+/// Calls `copy(first, part)` for parts of `dst` that hold whole runs of `run` elements, `first` being the number of
+/// the part's first run; on several threads when there is much to copy.
+pub fn in_jobs<U: Pod + Send>(dst: &mut [U], run: usize, copy: impl Fn(usize, &mut [U]) + Sync) {
+    let copy: &(dyn Fn(usize, &mut [U]) + Sync) = &copy;
+    if std::mem::size_of_val(dst) < PARALLEL_BYTES {
+        copy(0, dst);
+        return;
+    }
+    let runs = JOB_BYTES.div_ceil(run * std::mem::size_of::<U>());
+    dst.par_chunks_mut(runs * run).enumerate().for_each(|(job, dst)| copy(job * runs, dst));
+}
+
 fn check_bounds(
     src_len: usize,
     size: usize,
@@ -140,12 +152,7 @@ fn copy_runs(src: &[u8], run: usize, offset: usize, dims: &[Dim], dst: &mut [u8]
             position.advance(dims);
         }
     };
-    if dst.len() < PARALLEL_BYTES {
-        copy(0, dst);
-        return;
-    }
-    let runs = JOB_BYTES.div_ceil(run);
-    dst.par_chunks_mut(runs * run).enumerate().for_each(|(job, dst)| copy(job * runs, dst));
+    in_jobs(dst, run, copy);
 }
 
 /// Single elements; the innermost dimension is not contiguous in the input.
@@ -164,7 +171,6 @@ fn copy_units<U: Pod + Send + Sync>(src: &[u8], offset: usize, dims: &[Dim], dst
 
 /// Row by row along the innermost dimension.
 fn gather<U: Pod + Send + Sync>(src: &[u8], offset: usize, dims: &[Dim], dst: &mut [U]) {
-    let size = std::mem::size_of::<U>();
     let (row, outer) = dims.split_last().expect("there is a dimension");
     let copy = |first: usize, dst: &mut [U]| {
         let mut position = Position::at(outer, offset, first);
@@ -181,12 +187,7 @@ fn gather<U: Pod + Send + Sync>(src: &[u8], offset: usize, dims: &[Dim], dst: &m
             position.advance(outer);
         }
     };
-    if dst.len() * size < PARALLEL_BYTES {
-        copy(0, dst);
-        return;
-    }
-    let rows = JOB_BYTES.div_ceil(row.len * size);
-    dst.par_chunks_mut(rows * row.len).enumerate().for_each(|(job, dst)| copy(job * rows, dst));
+    in_jobs(dst, row.len, copy);
 }
 
 /// Square tiles over the innermost dimension and dimension `across`, which is contiguous in the input.
@@ -210,22 +211,22 @@ fn transpose<U: Pod + Send + Sync>(
             position.advance(between);
         }
     };
+    // Whole panels of one slab, numbered across slabs, so that a job is some panels.
+    let panels = columns.len.div_ceil(TILE);
+    let fill = |first: usize, dst: &mut [U]| {
+        let (index, at) = (first / panels, first % panels);
+        panel(at * TILE, Position::at(outer, offset, index).offset, dst);
+    };
     let bytes = std::mem::size_of_val(dst);
+    let slabs = dst.chunks_mut(slab).flat_map(|slab| slab.chunks_mut(TILE * pitch));
     if bytes < PARALLEL_BYTES {
-        let mut position = Position::at(outer, offset, 0);
-        for dst in dst.chunks_exact_mut(slab) {
-            for (index, dst) in dst.chunks_mut(TILE * pitch).enumerate() {
-                panel(index * TILE, position.offset, dst);
-            }
-            position.advance(outer);
-        }
+        slabs.enumerate().for_each(|(first, dst)| fill(first, dst));
         return;
     }
-    let panels_each = JOB_BYTES.div_ceil(TILE * pitch * std::mem::size_of::<U>());
-    dst.par_chunks_mut(slab).enumerate().for_each(|(index, dst)| {
-        let start = Position::at(outer, offset, index).offset;
-        let panels = dst.par_chunks_mut(TILE * pitch).enumerate().with_min_len(panels_each);
-        panels.for_each(|(index, dst)| panel(index * TILE, start, dst));
+    let mut jobs: Vec<&mut [U]> = slabs.collect();
+    let each = JOB_BYTES.div_ceil(TILE * pitch * std::mem::size_of::<U>());
+    jobs.par_chunks_mut(each).enumerate().for_each(|(job, panels)| {
+        panels.iter_mut().enumerate().for_each(|(at, dst)| fill(job * each + at, dst));
     });
 }
 
