@@ -106,7 +106,7 @@ fn errors_say_where_and_what() {
         ("input { name: \"x\" >", "1:19: expected a field name or `}`, got `>`"),
         ("input: 3", "1:1: `input` needs a message in braces, got 3"),
         ("input { dims: 1 }", "1:1: a tensor needs a `name`"),
-        ("input { name: \"x\" dims: [1, 0] }", "1:28: a dimension is positive"),
+        ("input { name: \"x\" dims: [1, 0] }", "1:29: a dimension is positive"),
         ("input { name: \"x\" dims: [-2] }", "1:26: `dims` needs a number from -1"),
         ("input { name: \"x\" data_type: TYPE_FP31 }", "1:19: `TYPE_FP31` is not a data type"),
         (
@@ -124,7 +124,7 @@ fn errors_say_where_and_what() {
         ),
         (duplicate, "2:1: `name` stands more than once"),
         (&long, "1:1: 1048577 bytes"),
-        (&deep, "1:97: messages nest more than 32 deep"),
+        (&deep, "1:99: messages nest more than 32 deep"),
     ] {
         let error = parse_config_text(text).unwrap_err();
         assert!(error.to_string().starts_with(expect), "{text:.60}: {error}");
@@ -191,7 +191,7 @@ fn a_configuration_must_agree_with_the_model() {
         ("input { name: \"z\" }", "leaves out"),
         (
             "input { name: \"x\" } input { name: \"z\" }",
-            "1:22: the model has no input `z`; it has x, k",
+            "1:21: the model has no input `z`; it has x, k",
         ),
         ("input { name: \"x\" } input { name: \"x\" }", "stands more than once"),
         ("output { name: \"z\" }", "the model has no output `z`"),

@@ -44,6 +44,9 @@ impl State {
         let Some(arriving) = self.loads.get(&load) else { return false };
         let device = arriving.device;
         let Some(model) = self.models.get_mut(&arriving.model) else { return false };
+        if segment + 1 == arriving.end {
+            self.loads.remove(&load);
+        }
         let served = model.served.clone();
         let segments = &served.program.packed.image.layout.segments;
         let residency = &mut model.residency[device.0 as usize];
@@ -55,7 +58,6 @@ impl State {
             return true;
         }
         residency.swap = None;
-        self.loads.remove(&load);
         let took = now - since;
         self.counters.at(model.counters).swapped_in(bytes, took);
         tracing::debug!(model = served.name, version = served.version, %device, %bytes, %took, "swapped in");

@@ -39,6 +39,8 @@ pub(super) struct Run {
 pub(super) struct Arriving {
     pub device: DeviceId,
     pub model: ModelId,
+    /// One past its last segment.
+    pub end: u32,
 }
 
 /// How much of a model a device holds.

@@ -159,6 +159,10 @@ impl State {
 
     /// Steps the scheduler, carries out its commands, and so on with what follows from that.
     pub fn step(&mut self, now: Time, event: Event, outbox: &mut Outbox) {
+        if self.stopped {
+            // The requests that the scheduler still knows were answered.
+            return;
+        }
         self.events.push_back(event);
         while let Some(event) = self.events.pop_front() {
             let mut commands = std::mem::take(&mut self.commands);
@@ -203,7 +207,8 @@ impl State {
             return;
         }
         model.residency[device.0 as usize].swap.get_or_insert((now, Bytes::ZERO));
-        self.loads.insert(load.load, Arriving { device, model: load.model });
+        let arriving = Arriving { device, model: load.model, end: load.segments.end };
+        self.loads.insert(load.load, arriving);
         self.devices[device.0 as usize].device.load(load);
     }
 

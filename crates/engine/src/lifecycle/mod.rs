@@ -15,6 +15,7 @@ pub(crate) use prepare::{Preparer, read_config};
 pub(crate) use registry::{Registry, Resolved};
 
 use crate::core::{Core, stopping};
+use crate::repository::check_name;
 use crate::served::Served;
 use crate::{EngineError, EngineEvent, ErrorKind, IndexEntry, LoadOverride, ModelState};
 use jobs::{Job, Jobs};
@@ -72,6 +73,15 @@ impl Lifecycle {
         let started = Instant::now();
         let span = tracing::info_span!("load", model = name);
         let _entered = span.enter();
+        // Names of no model leave no trace; a model that cannot be read is shown with the reason.
+        check_name(name).map_err(|what| EngineError::new(ErrorKind::Invalid, what))?;
+        if over.files.is_empty()
+            && !registry.knows(name)
+            && let Err(error) = self.preparer.repository().find(name)
+            && error.kind() == ErrorKind::NotFound
+        {
+            return Err(error);
+        }
         registry.loading(name);
         let stop = || self.core.is_stopping();
         let prepared = self.preparer.prepare(name, over, &registry.serving(name), &stop);

@@ -176,14 +176,18 @@ impl Registry {
         switched
     }
 
-    /// Marks all versions as unloading and returns those that were ready; `None` for an unknown model.
+    pub fn knows(&self, name: &str) -> bool {
+        self.read().contains_key(name)
+    }
+
+    /// Marks all versions as unloading and returns those that drain; `None` for an unknown model.
     pub(super) fn unload(&self, name: &str) -> Option<Vec<Arc<Served>>> {
         let mut models = self.write();
         let record = models.get_mut(name)?;
         record.reason = "unloaded".into();
         let mut draining = Vec::new();
         for version in record.versions.values_mut() {
-            if let Some(served) = version.ready().cloned() {
+            if let Some(served) = version.served.clone() {
                 version.state = ModelState::Unloading;
                 version.reason = "being unloaded".into();
                 draining.push(served);

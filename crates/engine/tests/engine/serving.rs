@@ -193,3 +193,54 @@ fn statistics_tell_cold_from_warm() {
     assert!(device.alive && device.usage.resident_bytes >= Bytes::from_kib(128));
     assert!(Bytes(u64::from(device.pages_free) * device.page_bytes.0) < device.memory_bytes);
 }
+
+/// Requests, cancellations, reloads and unloads from several threads, on devices that hold half of the models.
+#[test]
+fn every_answer_is_right_while_models_come_and_go() {
+    let mut scene = Scene::new(RepositoryMode::Explicit);
+    scene.memory = Bytes::from_kib(600);
+    scene.devices = 2;
+    scene.load_at_start = vec!["*".into()];
+    for model in 0..4 {
+        scene.write(&format!("m{model}/1/model.onnx"), onnx::tower(model, 4, WIDTH));
+    }
+    let running = scene.start();
+    let expected: Vec<_> =
+        (0..4).map(|model| output(&running, &format!("m{model}"), rows(2, model))).collect();
+    let ask = |model: usize| running.queue(request(&format!("m{model}"), rows(2, model)));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for round in 0..20 {
+                let name = format!("m{}", round % 2);
+                if round % 3 == 0 {
+                    running.engine.unload(&name).unwrap();
+                } else {
+                    // The same weights under another hash, so that it is packed anew.
+                    let tower = onnx::tower(round % 2, 4, WIDTH);
+                    let renamed = [tower, vec![0x12, 1, b'a' + round as u8]].concat();
+                    scene.write(&format!("{name}/1/model.onnx"), renamed);
+                }
+                running.engine.load(&name, Default::default()).unwrap();
+            }
+        });
+        for client in 0..3 {
+            let (ask, expected) = (&ask, &expected);
+            scope.spawn(move || {
+                for round in (client..1000).step_by(3) {
+                    let model = round * 7 % 4;
+                    match ask(model) {
+                        Ok(pending) if round % 5 == 0 => drop(pending),
+                        Ok(pending) => {
+                            let response = pending.wait().unwrap();
+                            assert_eq!(response.outputs[0].tensor, expected[model]);
+                        }
+                        Err(error) => assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}"),
+                    }
+                }
+            });
+        }
+    });
+    for (model, expected) in expected.iter().enumerate() {
+        assert_eq!(output(&running, &format!("m{model}"), rows(2, model)), *expected);
+    }
+}
