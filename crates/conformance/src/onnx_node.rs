@@ -42,7 +42,10 @@ pub fn run(data: &Path, filter: &str) -> Result<Report> {
             scope.spawn(|| {
                 while let Some(folder) = folders.get(next.fetch_add(1, Ordering::Relaxed)) {
                     let outcome = run_one(folder);
-                    report.lock().expect("no thread panics with the lock").insert(name(folder), outcome);
+                    report
+                        .lock()
+                        .expect("no thread panics with the lock")
+                        .insert(name(folder), outcome);
                 }
             });
         }
@@ -79,17 +82,23 @@ fn try_one(folder: &Path) -> Result<(), Failure> {
         }
     }
     if outputs.len() != expected.len() {
-        return Err(Failure::Wrong(format!("{} outputs, expected {}", outputs.len(), expected.len())));
+        return Err(Failure::Wrong(format!(
+            "{} outputs, expected {}",
+            outputs.len(),
+            expected.len()
+        )));
     }
     Ok(())
 }
 
 /// `input_0.pb`, `input_1.pb`, … as long as there are any.
 fn read_numbered(set: &Path, kind: &str) -> Result<Vec<Literal>, Failure> {
-    let paths = (0..).map(|index| set.join(format!("{kind}_{index}.pb"))).take_while(|path| path.exists());
+    let paths =
+        (0..).map(|index| set.join(format!("{kind}_{index}.pb"))).take_while(|path| path.exists());
     paths
         .map(|path| {
-            let bytes = fs::read(&path).map_err(|error| Failure::Wrong(format!("{}: {error}", path.display())))?;
+            let bytes = fs::read(&path)
+                .map_err(|error| Failure::Wrong(format!("{}: {error}", path.display())))?;
             sublet_import::import_tensor(bytes.into()).map_err(Failure::from)
         })
         .collect()
@@ -102,7 +111,8 @@ pub struct Manifest(BTreeMap<String, String>);
 impl Manifest {
     /// One test a line: its name, then why it is unsupported. `#` starts a comment line.
     pub fn parse(text: &str) -> Self {
-        let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+        let lines =
+            text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
         Manifest(
             lines
                 .map(|line| line.split_once(char::is_whitespace).unwrap_or((line, "")))
@@ -117,7 +127,9 @@ impl Manifest {
             report
                 .iter()
                 .filter_map(|(name, outcome)| match outcome {
-                    Outcome::Unsupported(why) => Some((name.clone(), why.lines().next().unwrap_or("").to_owned())),
+                    Outcome::Unsupported(why) => {
+                        Some((name.clone(), why.lines().next().unwrap_or("").to_owned()))
+                    }
                     Outcome::Passed | Outcome::Wrong(_) => None,
                 })
                 .collect(),
@@ -132,9 +144,13 @@ impl Manifest {
             match (outcome, self.0.get(name)) {
                 (Outcome::Wrong(what), _) => violations.push(format!("{name}: wrong: {what}")),
                 (Outcome::Passed, Some(why)) => {
-                    violations.push(format!("{name}: passes, but is listed as unsupported ({why}): remove it"));
+                    violations.push(format!(
+                        "{name}: passes, but is listed as unsupported ({why}): remove it"
+                    ));
                 }
-                (Outcome::Unsupported(why), None) => violations.push(format!("{name}: unsupported: {why}")),
+                (Outcome::Unsupported(why), None) => {
+                    violations.push(format!("{name}: unsupported: {why}"))
+                }
                 (Outcome::Passed, None) | (Outcome::Unsupported(_), Some(_)) => {}
             }
         }
@@ -146,7 +162,10 @@ impl Manifest {
 
 impl fmt::Display for Manifest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "# ONNX node tests (release 1.22) that the CPU device refuses, and why. Every other test must pass.")?;
+        writeln!(
+            f,
+            "# ONNX node tests (release 1.22) that the CPU device refuses, and why. Every other test must pass."
+        )?;
         self.0.iter().try_for_each(|(name, why)| writeln!(f, "{name} {why}"))
     }
 }

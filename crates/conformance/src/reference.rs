@@ -67,7 +67,8 @@ pub fn run(python: &Path, script: &Path, filter: &str) -> Result<()> {
     let scratch = tempfile::tempdir()?;
     let (mut compared, mut wrong, mut worst) = (0, 0, 0.0f64);
     for case in cases(1).iter().filter(|case| case.name().contains(filter)) {
-        let difference = compare(case, &mut reference, scratch.path()).with_context(|| case.name())?;
+        let difference =
+            compare(case, &mut reference, scratch.path()).with_context(|| case.name())?;
         let verdict = if difference <= RELATIVE_MAX { "ok" } else { "WRONG" };
         println!("{:<34} {difference:>9.1e}  {verdict}", case.name());
         compared += 1;
@@ -84,7 +85,8 @@ pub fn run(python: &Path, script: &Path, filter: &str) -> Result<()> {
 /// The largest relative difference of any output.
 fn compare(case: &Case, reference: &mut Reference, scratch: &Path) -> Result<f64> {
     let path = fetch(case)?;
-    let (inputs, outputs) = (scratch.join("inputs.safetensors"), scratch.join("outputs.safetensors"));
+    let (inputs, outputs) =
+        (scratch.join("inputs.safetensors"), scratch.join("outputs.safetensors"));
     write_tensors(&inputs, &case.inputs)?;
     // Unoptimised: integer kernels that ONNX Runtime fuses round differently from the operators as written.
     reference.ask(&json!({

@@ -27,8 +27,15 @@ const TYPES: [(Dtype, DType); 13] = [
 pub fn write_tensors(path: &Path, tensors: &BTreeMap<String, Literal>) -> Result<()> {
     let mut views = Vec::new();
     for (name, literal) in tensors {
-        let dtype = TYPES.iter().find(|(_, dtype)| *dtype == literal.dtype()).expect("every type is listed").0;
-        views.push((name.as_str(), TensorView::new(dtype, literal.shape().to_vec(), literal.bytes())?));
+        let dtype = TYPES
+            .iter()
+            .find(|(_, dtype)| *dtype == literal.dtype())
+            .expect("every type is listed")
+            .0;
+        views.push((
+            name.as_str(),
+            TensorView::new(dtype, literal.shape().to_vec(), literal.bytes())?,
+        ));
     }
     let bytes = safetensors::serialize(views, None)?;
     std::fs::write(path, bytes).with_context(|| path.display().to_string())
@@ -45,8 +52,12 @@ pub fn read_tensors(path: &Path) -> Result<BTreeMap<String, Literal>> {
             .find(|(theirs, _)| *theirs == view.dtype())
             .ok_or_else(|| anyhow!("{name} has the type {:?}", view.dtype()))?
             .1;
-        let literal = Literal::new(dtype, view.shape().to_vec(), Bytes::copy_from_slice(view.data()));
-        tensors.insert(name.to_owned(), literal.ok_or_else(|| anyhow!("{name} is not as long as its shape"))?);
+        let literal =
+            Literal::new(dtype, view.shape().to_vec(), Bytes::copy_from_slice(view.data()));
+        tensors.insert(
+            name.to_owned(),
+            literal.ok_or_else(|| anyhow!("{name} is not as long as its shape"))?,
+        );
     }
     Ok(tensors)
 }

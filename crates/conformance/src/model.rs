@@ -1,0 +1,143 @@
+//! A model on the way that a served one goes: import, rewrite, layout, plan, device.
+
+use anyhow::Context;
+use bytes::Bytes;
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use sublet_device::{DeviceError, Image};
+use sublet_device_cpu::{Evaluator, run_plan};
+use sublet_graph::{InferError, Literal, Model, RewriteOptions, TypeError};
+use sublet_import::{ExternalData, ImportError, Limits};
+use sublet_plan::{CompileOptions, Layout, LayoutOptions, Plan, PlanError};
+
+/// Why a model did not answer.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum Failure {
+    /// Refused, with what is missing.
+    #[error("unsupported: {0}")]
+    Unsupported(String),
+    /// Any other error.
+    #[error("{0}")]
+    Wrong(String),
+}
+
+/// A model ready to be planned.
+pub struct Loaded {
+    model: Model,
+    image: Image,
+}
+
+impl Loaded {
+    /// An ONNX file, or a Hugging Face folder.
+    pub fn from_path(path: &Path) -> Result<Self, Failure> {
+        if !path.is_dir() {
+            return Self::from_onnx(path);
+        }
+        let config = read(&path.join("config.json"))?;
+        let weights = read(&path.join("model.safetensors"))?;
+        Self::new(sublet_import::import_bert(&config, weights, &Limits::default())?)
+    }
+
+    pub fn from_onnx(path: &Path) -> Result<Self, Failure> {
+        let beside = Beside(path.parent().unwrap_or(Path::new(".")).to_owned());
+        Self::new(sublet_import::import_onnx(read(path)?, &beside, &Limits::default())?)
+    }
+
+    fn new(mut model: Model) -> Result<Self, Failure> {
+        let wrong = |error: &dyn std::fmt::Display| Failure::Wrong(error.to_string());
+        sublet_graph::check(&model).map_err(|error| wrong(&error))?;
+        sublet_graph::infer_dtypes(&mut model)?;
+        sublet_graph::rewrite(&mut model, &Evaluator, &RewriteOptions::default());
+        sublet_graph::check(&model).map_err(|error| wrong(&error))?;
+        let layout = Layout::new(&model, LayoutOptions::default());
+        let image = Image::pack(&model, layout);
+        Ok(Loaded { model, image })
+    }
+
+    /// Runs the model on inputs in its own order and returns its outputs in order.
+    pub fn run(&self, inputs: &[Literal]) -> Result<Vec<Literal>, Failure> {
+        let graph = &self.model.graph;
+        let shape = |at| inputs.get(at).map(|input: &Literal| input.shape().to_vec());
+        let shapes: Vec<_> = (0..graph.inputs.len()).map(shape).collect();
+        let plan = self.plan(&shapes)?;
+        Ok(run_plan(&plan, &self.image, inputs)?)
+    }
+
+    /// Runs the model on named inputs; those that it has a default for may be left out.
+    pub fn run_named(
+        &self,
+        inputs: &BTreeMap<String, Literal>,
+    ) -> Result<BTreeMap<String, Literal>, Failure> {
+        let graph = &self.model.graph;
+        let given: Vec<_> =
+            graph.inputs.iter().map(|input| inputs.get(&graph.value(input.value).name)).collect();
+        let shapes: Vec<_> =
+            given.iter().map(|input| input.map(|input| input.shape().to_vec())).collect();
+        let plan = self.plan(&shapes)?;
+        let given: Vec<Literal> = given.into_iter().flatten().cloned().collect();
+        let outputs = run_plan(&plan, &self.image, &given)?;
+        let names = plan.outputs.iter().map(|output| output.name.clone());
+        Ok(names.zip(outputs).collect())
+    }
+
+    fn plan(&self, shapes: &[Option<Vec<usize>>]) -> Result<Plan, Failure> {
+        let options = CompileOptions::default();
+        let layout = &self.image.layout;
+        Ok(Plan::compile(&self.model.graph, &self.image, layout, shapes, &Evaluator, &options)?)
+    }
+}
+
+fn read(path: &Path) -> Result<Bytes, Failure> {
+    let bytes = fs::read(path).with_context(|| path.display().to_string());
+    Ok(bytes.map_err(|error| Failure::Wrong(format!("{error:#}")))?.into())
+}
+
+/// External data beside the model file.
+struct Beside(PathBuf);
+
+impl ExternalData for Beside {
+    fn read(&self, location: &str, offset: u64, len: u64) -> Result<Bytes, String> {
+        let file = Bytes::from(fs::read(self.0.join(location)).map_err(|error| error.to_string())?);
+        let end = offset.checked_add(len).filter(|&end| end <= file.len() as u64);
+        end.map(|end| file.slice(offset as usize..end as usize)).ok_or("past the end".to_owned())
+    }
+}
+
+impl From<ImportError> for Failure {
+    fn from(error: ImportError) -> Self {
+        match error {
+            ImportError::Unsupported { .. } => Failure::Unsupported(error.to_string()),
+            other => Failure::Wrong(other.to_string()),
+        }
+    }
+}
+
+impl From<TypeError> for Failure {
+    fn from(error: TypeError) -> Self {
+        match error.error {
+            InferError::Unsupported(_) => Failure::Unsupported(error.to_string()),
+            InferError::Invalid(_) => Failure::Wrong(error.to_string()),
+        }
+    }
+}
+
+impl From<PlanError> for Failure {
+    fn from(error: PlanError) -> Self {
+        match error {
+            PlanError::Infer { error: InferError::Unsupported(_), .. } => {
+                Failure::Unsupported(error.to_string())
+            }
+            other => Failure::Wrong(other.to_string()),
+        }
+    }
+}
+
+impl From<DeviceError> for Failure {
+    fn from(error: DeviceError) -> Self {
+        match error {
+            DeviceError::Unsupported { .. } => Failure::Unsupported(error.to_string()),
+            other => Failure::Wrong(other.to_string()),
+        }
+    }
+}
