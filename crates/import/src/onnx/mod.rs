@@ -29,6 +29,7 @@ use proto::{ModelProto, OperatorSetIdProto, TensorProto};
 use scope::{Importer, Opsets};
 use sublet_graph::{Literal, Model};
 use tensor::TensorReader;
+use wire::Kind;
 
 const IR_VERSIONS: std::ops::RangeInclusive<i64> = 3..=13;
 /// The newest opset whose operators are known. A later one may have given an operator another meaning.
@@ -40,7 +41,7 @@ pub fn import_onnx(
     external: &dyn ExternalData,
     limits: &Limits,
 ) -> Result<Model, ImportError> {
-    wire::check(&file, limits)?;
+    wire::check(Kind::Model, &file, limits)?;
     let len = file.len() as u64;
     let proto = ModelProto::decode(file)
         .map_err(|error| ImportError::Malformed { offset: len, reason: error.to_string() })?;
@@ -65,6 +66,7 @@ pub fn import_onnx(
 /// Reads a single ONNX tensor (a `TensorProto`), as test data is stored.
 pub fn import_tensor(file: Bytes) -> Result<Literal, ImportError> {
     let limits = Limits::default();
+    wire::check(Kind::Tensor, &file, &limits)?;
     let len = file.len() as u64;
     let proto = TensorProto::decode(file)
         .map_err(|error| ImportError::Malformed { offset: len, reason: error.to_string() })?;

@@ -8,17 +8,18 @@ use super::proto::{AttributeProto, GraphProto, NodeProto, TensorProto, ValueInfo
 use crate::{ImportError, Limits, Place};
 use std::mem::size_of;
 
-/// Checks that `file` is well-formed and decodes to at most [`Limits::decoded_bytes`].
-pub fn check(file: &[u8], limits: &Limits) -> Result<(), ImportError> {
+/// Checks that `file`, a message of kind `root`, is well-formed and decodes to at most [`Limits::decoded_bytes`].
+pub fn check(root: Kind, file: &[u8], limits: &Limits) -> Result<(), ImportError> {
     let mut walk = Walk { file, decoded_bytes: 0, decoded_bytes_max: limits.decoded_bytes };
-    walk.message(Kind::Model, 0, file.len(), 0)
+    walk.message(root, 0, file.len(), 0)
 }
 
 /// Messages within messages: as deep as the decoder goes.
 const DEPTH_MAX: usize = 100;
 
+/// The messages of the format, as far as they are told apart here.
 #[derive(Clone, Copy, PartialEq)]
-enum Kind {
+pub enum Kind {
     Model,
     Function,
     Graph,
@@ -198,7 +199,7 @@ mod tests {
     use super::*;
 
     fn offset(file: &[u8]) -> u64 {
-        match check(file, &Limits::default()) {
+        match check(Kind::Model, file, &Limits::default()) {
             Err(ImportError::Malformed { offset, .. }) => offset,
             other => panic!("{other:?}"),
         }
@@ -219,8 +220,8 @@ mod tests {
         let nodes: Vec<u8> = [0x0a, 0x00].repeat(100_000);
         let mut file = vec![0x3a, 0xc0, 0x9a, 0x0c]; // field 7, 200,000 bytes
         file.extend(nodes);
-        assert_eq!(check(&file, &Limits::default()), Ok(()));
+        assert_eq!(check(Kind::Model, &file, &Limits::default()), Ok(()));
         let limits = Limits { decoded_bytes: 10 << 20, ..Limits::default() };
-        assert!(matches!(check(&file, &limits), Err(ImportError::Limit { .. })));
+        assert!(matches!(check(Kind::Model, &file, &limits), Err(ImportError::Limit { .. })));
     }
 }

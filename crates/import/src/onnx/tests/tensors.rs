@@ -3,7 +3,7 @@
 use super::build::*;
 use crate::onnx::proto::tensor_proto::{DataLocation, DataType};
 use crate::onnx::proto::{ModelProto, StringStringEntryProto, TensorProto};
-use crate::onnx::{ExternalData, import_onnx};
+use crate::onnx::{ExternalData, import_onnx, import_tensor};
 use crate::{ImportError, Limits};
 use bytes::Bytes;
 use prost::Message;
@@ -87,6 +87,16 @@ fn raw_data_is_not_copied() {
     let weight = model.weights[0].value.bytes().as_ptr() as usize;
     let start = file.as_ptr() as usize;
     assert!((start..start + file.len()).contains(&weight));
+}
+
+#[test]
+fn a_tensor_can_be_a_file_of_its_own() {
+    let file = Bytes::from(f32s("w", &[2], &[1.5, -2.0]).encode_to_vec());
+    let literal = import_tensor(file.clone()).unwrap();
+    assert_eq!(format!("{literal:?}"), "f32[2][1.5, -2.0]");
+    for len in 0..file.len() {
+        assert!(import_tensor(file.slice(..len)).is_err(), "{len} bytes");
+    }
 }
 
 /// A folder with the one file `w.bin`: the bytes 0 to 15.
