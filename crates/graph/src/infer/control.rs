@@ -78,30 +78,27 @@ pub(super) fn scan(scan: &ScanOptions, context: &Context) -> Types {
     if types.len() < states {
         return invalid(format!("the body gives {} of {states} states", types.len()));
     }
+    // Shapes hold for every iteration only if no state changes its shape from one to the next.
+    let mut steady = true;
+    for (index, of_body) in types[..states].iter().enumerate() {
+        let initial = context.need(index)?;
+        if initial.dtype != of_body.dtype {
+            let (from, to) = (initial.dtype, of_body.dtype);
+            return invalid(format!("state {index} starts as {from}, goes on as {to}"));
+        }
+        steady &= initial.shape.is_some() && initial.shape == of_body.shape.as_deref();
+    }
     let mut result = Vec::with_capacity(types.len());
     for (index, of_body) in types.into_iter().enumerate() {
-        if index < states {
-            let initial = context.need(index)?;
-            if initial.dtype != of_body.dtype {
-                let (from, to) = (initial.dtype, of_body.dtype);
-                return invalid(format!("state {index} starts as {from}, goes on as {to}"));
-            }
-            // With no iteration at all the result is the initial state.
-            let same = initial
-                .shape
-                .filter(|&shape| length == Some(0) || of_body.shape.as_deref() == Some(shape));
-            result.push(tensor(of_body.dtype, same.map(<[usize]>::to_vec)));
-            continue;
-        }
-        let stacked = match (of_body.shape, length) {
-            (Some(mut shape), Some(length)) => {
+        let shape = match (of_body.shape.filter(|_| steady), length) {
+            (Some(mut shape), Some(length)) if index >= states => {
                 let axis = scan.output_axes.get(index - states).copied().unwrap_or(0);
                 shape.insert(shape::axis(axis, shape.len() + 1)?, length);
                 Some(shape)
             }
-            _ => None,
+            (shape, _) => shape.filter(|_| index < states),
         };
-        result.push(tensor(of_body.dtype, stacked));
+        result.push(tensor(of_body.dtype, shape));
     }
     Ok(result)
 }

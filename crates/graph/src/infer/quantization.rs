@@ -30,7 +30,12 @@ fn check_scale(axis: i64, block: usize, context: &Context) -> Result<(), InferEr
     context.dtype(0)?;
     context.need(1)?;
     let (Some(x), Some(scale)) = (context.shape(0), context.shape(1)) else { return Ok(()) };
-    if let Some(zero) = context.shape(2).filter(|&zero| zero != scale) {
+    // One value may be written with and without axes.
+    let one = |shape: &[usize]| shape.iter().all(|&size| size == 1);
+    if let Some(zero) = context.shape(2)
+        && zero != scale
+        && !(one(zero) && one(scale))
+    {
         return invalid(format!("zero point {zero:?} and scale {scale:?} differ in shape"));
     }
     let fits = if block > 0 {

@@ -2,18 +2,23 @@
 
 use super::editor::Editor;
 
+/// How many nodes one node is compared with, so that hostile graphs do not take quadratic time.
+const COMPARED_MAX: usize = 64;
+
 pub(super) fn common(editor: &mut Editor, node: usize) -> bool {
     let this = editor.node(node);
     // Comparing whole bodies is not worth it.
     if !this.op.bodies().is_empty() {
         return false;
     }
-    let Some(input) = this.inputs.iter().flatten().next().copied() else { return false };
+    let rarest = this.inputs.iter().flatten().min_by_key(|input| editor.readers(**input).len());
+    let Some(input) = rarest.copied() else { return false };
     let same = |&other: &usize| {
         let other = editor.node(other);
         other.op == this.op && other.inputs == this.inputs
     };
-    let earlier = editor.readers(input).iter().copied().filter(|&other| other < node).find(same);
+    let readers = editor.readers(input).iter().copied().take(COMPARED_MAX);
+    let earlier = readers.filter(|&other| other < node).find(same);
     let Some(earlier) = earlier else { return false };
     let pairs: Vec<_> =
         this.outputs.iter().copied().zip(editor.node(earlier).outputs.iter().copied()).collect();

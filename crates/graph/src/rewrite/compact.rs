@@ -1,6 +1,6 @@
 //! Removal of values and weights that nothing refers to, and of weights that are there twice.
 
-use crate::{Graph, Literal, Model, Source, ValueId, Weight, WeightId};
+use crate::{DType, Graph, Literal, Model, Source, ValueId, Weight, WeightId};
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
@@ -49,9 +49,21 @@ pub(super) fn drop_weights(model: &mut Model) {
         order.iter().map(|id| old[id.0 as usize].take().expect("each weight once")).collect();
 }
 
+/// Lets the nodes of a graph that read one weight read it through one value.
+pub(super) fn merge_values(graph: &mut Graph) {
+    let mut first: HashMap<WeightId, ValueId> = HashMap::new();
+    for node in &mut graph.nodes {
+        for id in node.inputs.iter_mut().flatten() {
+            if let Source::Weight(weight) = graph.values[id.0 as usize].source {
+                *id = *first.entry(weight).or_insert(*id);
+            }
+        }
+    }
+}
+
 /// Lets all weights with one type, shape and bytes be one. Returns how many became superfluous.
 pub(super) fn merge_weights(model: &mut Model) -> usize {
-    let mut groups: HashMap<(crate::DType, &[usize]), Vec<u32>> = HashMap::new();
+    let mut groups: HashMap<(DType, &[usize]), Vec<u32>> = HashMap::new();
     for (index, weight) in model.weights.iter().enumerate() {
         let key = (weight.value.dtype(), weight.value.shape());
         groups.entry(key).or_default().push(index as u32);

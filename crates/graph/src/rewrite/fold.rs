@@ -2,7 +2,7 @@
 
 use super::RewriteOptions;
 use super::editor::Editor;
-use crate::{Evaluate, InferInput, Literal, Op, byte_len, infer};
+use crate::{Evaluate, InferInput, Literal, Op, ValueId, byte_len, infer};
 
 /// A folded constant may be this many times larger than what it was computed from…
 const GROWTH_MAX: usize = 4;
@@ -67,7 +67,7 @@ fn compute(
             None => Some(None),
         })
         .collect::<Option<_>>()?;
-    let exported = |id: &crate::ValueId| editor.outermost() && editor.is_exported(*id);
+    let exported = |id: &ValueId| editor.outermost() && editor.is_exported(*id);
     if node.outputs.iter().flatten().all(exported) {
         return None;
     }

@@ -1,4 +1,4 @@
-//! Chains of transposes and of reshapes.
+//! Chains of transposes and of reshapes, and reshapes about a softmax.
 
 use super::editor::Editor;
 use crate::{Op, ValueId};
@@ -56,4 +56,31 @@ fn reshaped(editor: &Editor, node: usize) -> Option<(Op, ValueId, ValueId)> {
         Op::Reshape { .. } | Op::Flatten { .. } | Op::Squeeze | Op::Unsqueeze
     );
     only_shape.then_some((op, editor.input(before, 0)?, target))
+}
+
+/// A softmax between a flattening that only joins leading axes, and a reshape back: older models flatten for every axis.
+pub(super) fn softmax(editor: &mut Editor, node: usize) -> bool {
+    let Some((op, x)) = unflattened(editor, node) else { return false };
+    editor.replace(node, op, vec![Some(x)]);
+    true
+}
+
+fn unflattened(editor: &Editor, node: usize) -> Option<(Op, ValueId)> {
+    if !matches!(editor.node(node).op, Op::Reshape { .. }) {
+        return None;
+    }
+    let softmax = editor.inner(editor.input(node, 0)?)?;
+    let op = editor.node(softmax).op.clone();
+    let (Op::Softmax { axis: -1 } | Op::LogSoftmax { axis: -1 } | Op::Hardmax { axis: -1 }) = op
+    else {
+        return None;
+    };
+    let flatten = editor.inner(editor.input(softmax, 0)?)?;
+    let Op::Flatten { axis } = editor.node(flatten).op else { return None };
+    let x = editor.input(flatten, 0)?;
+    let last = editor.probes.rank(x)? as i64 - 1;
+    let shape = editor.maker(editor.input(node, 1)?)?;
+    let back = editor.node(shape).op == Op::Shape { start: 0, end: None }
+        && editor.input(shape, 0) == Some(x);
+    (back && last >= 0 && (axis == last || axis == -1)).then_some((op, x))
 }

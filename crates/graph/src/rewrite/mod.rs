@@ -44,7 +44,7 @@ pub struct RewriteOptions {
 
 impl Default for RewriteOptions {
     fn default() -> Self {
-        RewriteOptions { fold: true, fuse: true, dequantize: true, folded_bytes_max: 256 << 20 }
+        RewriteOptions { fold: true, fuse: true, dequantize: false, folded_bytes_max: 256 << 20 }
     }
 }
 
@@ -90,6 +90,7 @@ const CLEANUPS: &[(&str, Apply)] = &[
     ("common", common::common),
     ("transpose", layout::transpose),
     ("reshape", layout::reshape),
+    ("softmax", layout::softmax),
 ];
 
 const FUSIONS: &[(&str, Apply)] = &[
@@ -117,6 +118,9 @@ const ROUNDS_MAX: usize = 32;
 pub fn rewrite(model: &mut Model, evaluator: &dyn Evaluate, options: &RewriteOptions) -> Report {
     let nodes_before = count_nodes(&model.graph);
     let bytes_before = model.weight_bytes();
+    // Before the rules, for equal nodes read equal weights; and after, for rules make weights.
+    let mut merged = compact::merge_weights(model);
+    compact::drop_weights(model);
     let mut rewriter = Rewriter {
         weights: Weights::new(std::mem::take(&mut model.weights)),
         evaluator,
@@ -126,7 +130,7 @@ pub fn rewrite(model: &mut Model, evaluator: &dyn Evaluate, options: &RewriteOpt
     rewriter.graph(&mut model.graph, true);
     let Rewriter { weights, mut counts, .. } = rewriter;
     model.weights = weights.into_list();
-    let merged = compact::merge_weights(model);
+    merged += compact::merge_weights(model);
     if merged > 0 {
         counts.insert("same-weight", merged);
     }
@@ -151,6 +155,7 @@ struct Rewriter<'a> {
 impl Rewriter<'_> {
     /// Rewrites a graph and the bodies in it. The names of an outermost graph's outputs are what clients see.
     fn graph(&mut self, graph: &mut Graph, outermost: bool) {
+        compact::merge_values(graph);
         for _ in 0..ROUNDS_MAX {
             let folded = if self.options.fold { self.fold(graph, outermost) } else { 0 };
             if folded + self.round(graph, outermost) == 0 {

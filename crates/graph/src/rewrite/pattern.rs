@@ -3,7 +3,7 @@
 //! "Inner" means: made by a node of the graph, and read by nobody else, so that fusing leaves nothing behind.
 
 use super::editor::Editor;
-use crate::{Binary, Op, Unary, ValueId};
+use crate::{Binary, DType, Op, Unary, ValueId};
 
 impl Editor<'_> {
     /// The node that makes `id`, if only one input reads it.
@@ -51,7 +51,7 @@ impl Editor<'_> {
         let fits = literal.shape().is_empty()
             || literal.len() == 1
                 && self.probes.rank(other).is_some_and(|rank| literal.shape().len() <= rank);
-        if literal.dtype() != crate::DType::F32 || !fits {
+        if literal.dtype() != DType::F32 || !fits {
             return None;
         }
         literal.to_f32s()?.first().copied()

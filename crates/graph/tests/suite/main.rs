@@ -1,0 +1,5 @@
+//! What inference and rewrites make of small models, computed with the CPU device's kernels.
+
+mod infer;
+mod model;
+mod rewrite;
