@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
+use sublet_device::Device;
+use sublet_device_cpu::{CpuDevice, CpuDeviceSpec, Evaluator};
 use sublet_engine::{Engine, EngineConfig, EngineEvent, Policy, RepositoryMode};
 use sublet_units::Bytes;
 
@@ -35,8 +37,13 @@ pub fn serve(repository: &Path, device: &str, store: &Path) -> Result<Served> {
         model_bytes_max: Bytes::from_gib(8),
         slo: None,
     };
-    let spec: sublet_device_cpu::CpuDeviceSpec = device.parse().map_err(|error| anyhow::anyhow!("{error}"))?;
-    let engine = Engine::start(config, spec.devices(), Arc::new(sublet_device_cpu::Evaluator))?;
+    let spec: CpuDeviceSpec = device.parse().map_err(|error| anyhow::anyhow!("{error}"))?;
+    let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get());
+    let mut devices: Vec<Arc<dyn Device>> = Vec::new();
+    for index in 0..spec.count {
+        devices.push(Arc::new(CpuDevice::new(index, spec.options_on(cores))?));
+    }
+    let engine = Engine::start(config, devices, Arc::new(Evaluator))?;
     let swap_ins = Arc::new(AtomicU64::new(0));
     let count = swap_ins.clone();
     engine.subscribe(Box::new(move |event| {

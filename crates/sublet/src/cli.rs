@@ -21,7 +21,13 @@ pub struct Cli {
 #[derive(Args, Clone)]
 pub struct Logging {
     /// What to log: error, warn, info, debug or trace, or a filter such as `sublet_engine=debug`
-    #[arg(long, global = true, value_name = "FILTER", env = "SUBLET_LOG", help_heading = "Logging")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILTER",
+        env = "SUBLET_LOG",
+        help_heading = "Logging"
+    )]
     pub log: Option<String>,
     /// Log lines for people, or one JSON object a line
     #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text, help_heading = "Logging")]
@@ -94,7 +100,13 @@ pub struct Serve {
     #[arg(long, value_name = "SIZE", help_heading = "Network")]
     pub max_request_size: Option<Bytes>,
     /// Token that loading, unloading, shared memory and settings need; without one only this machine may do so
-    #[arg(long, env = "SUBLET_ADMIN_TOKEN", hide_env_values = true, value_name = "TOKEN", help_heading = "Network")]
+    #[arg(
+        long,
+        env = "SUBLET_ADMIN_TOKEN",
+        hide_env_values = true,
+        value_name = "TOKEN",
+        help_heading = "Network"
+    )]
     pub admin_token: Option<String>,
     /// Let clients pass tensors in files under /dev/shm
     #[arg(long, help_heading = "Network")]
@@ -119,7 +131,12 @@ pub struct Serve {
 #[derive(Args, Clone)]
 pub struct Devices {
     /// Device to serve from, with options: `cpu,count=2,memory=512MiB,threads=1,link=2GB/s` (may be given several times)
-    #[arg(long = "device", value_name = "SPEC", default_value = "cpu", help_heading = "Scheduling")]
+    #[arg(
+        long = "device",
+        value_name = "SPEC",
+        default_value = "cpu",
+        help_heading = "Scheduling"
+    )]
     pub devices: Vec<String>,
     /// Scheduling preset
     #[arg(long, value_enum, default_value_t = Policy::Sublet, help_heading = "Scheduling")]

@@ -5,16 +5,23 @@ use anyhow::{Context, Result, anyhow};
 use std::path::PathBuf;
 use std::sync::Arc;
 use sublet_device::Device;
-use sublet_device_cpu::{CpuDeviceSpec, Evaluator};
+use sublet_device_cpu::{CpuDevice, CpuDeviceSpec, Evaluator};
 use sublet_engine::{Engine, EngineConfig, RepositoryMode};
 use sublet_units::Bytes;
 
 /// The devices that these specifications name, in order.
 fn devices(specs: &[String]) -> Result<Vec<Arc<dyn Device>>> {
+    let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get());
     let mut devices: Vec<Arc<dyn Device>> = Vec::new();
     for spec in specs {
-        let parsed: CpuDeviceSpec = spec.parse().map_err(|error| anyhow!("{error}")).with_context(|| format!("--device {spec}"))?;
-        devices.extend(parsed.devices());
+        let parsed: CpuDeviceSpec = spec
+            .parse()
+            .map_err(|error| anyhow!("{error}"))
+            .with_context(|| format!("--device {spec}"))?;
+        for _ in 0..parsed.count {
+            let device = CpuDevice::new(devices.len() as u32, parsed.options_on(cores));
+            devices.push(Arc::new(device.with_context(|| format!("--device {spec}"))?));
+        }
     }
     Ok(devices)
 }

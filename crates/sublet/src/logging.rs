@@ -16,7 +16,9 @@ use tracing_subscriber::{EnvFilter, reload};
 pub fn init(logging: &Logging, quiet: Option<&str>) -> Result<LogControl> {
     let wanted = logging.log.clone();
     let start = wanted.as_deref().or(quiet).unwrap_or("info");
-    let (filter, handle) = reload::Layer::new(EnvFilter::try_new(start).with_context(|| format!("log filter `{start}`"))?);
+    let (filter, handle) = reload::Layer::new(
+        EnvFilter::try_new(start).with_context(|| format!("log filter `{start}`"))?,
+    );
     let target = Target::default();
     let lines = tracing_subscriber::fmt::layer().with_writer(target.clone());
     let registry = tracing_subscriber::registry().with(filter);
@@ -51,7 +53,8 @@ struct Target(Arc<Mutex<Option<std::fs::File>>>);
 
 impl Target {
     fn set(&self, file: Option<PathBuf>) -> io::Result<()> {
-        let file = file.map(|path| OpenOptions::new().create(true).append(true).open(path)).transpose()?;
+        let file =
+            file.map(|path| OpenOptions::new().create(true).append(true).open(path)).transpose()?;
         *self.0.lock().expect("writing a log line does not panic") = file;
         Ok(())
     }
@@ -88,7 +91,8 @@ mod tests {
         assert_eq!(level(&settings), "info");
         assert_eq!(level(&LogSettings { log_verbose_level: 1, ..settings.clone() }), "debug");
         assert_eq!(level(&LogSettings { log_info: false, ..settings.clone() }), "warn");
-        let silent = LogSettings { log_info: false, log_warning: false, log_error: false, ..settings };
+        let silent =
+            LogSettings { log_info: false, log_warning: false, log_error: false, ..settings };
         assert_eq!(level(&silent), "off");
     }
 }

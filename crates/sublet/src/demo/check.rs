@@ -16,9 +16,15 @@ pub struct Outcome {
 
 /// Serves the same repository from one device that holds everything, asks each distinct question twice, one at a time,
 /// and compares the second answer with all that were given, bit for bit.
-pub fn against_warm_and_alone(repository: &Path, store: &Path, asked: &[Question], total: Bytes) -> Result<Outcome> {
+pub fn against_warm_and_alone(
+    repository: &Path,
+    store: &Path,
+    asked: &[Question],
+    total: Bytes,
+) -> Result<Outcome> {
     let device = format!("cpu,memory={}", total.0 * 2);
-    let mut models: Vec<(String, u64)> = asked.iter().map(|question| (question.model.clone(), 0)).collect();
+    let mut models: Vec<(String, u64)> =
+        asked.iter().map(|question| (question.model.clone(), 0)).collect();
     models.sort();
     models.dedup();
     let engine = super::start(repository, store, device, &models)?;
@@ -29,7 +35,11 @@ pub fn against_warm_and_alone(repository: &Path, store: &Path, asked: &[Question
         let expected = fingerprint("", &solo(&engine, question)?);
         let wrong = question.answers.iter().filter(|answer| **answer != expected).count();
         if wrong > 0 {
-            eprintln!("{}: {wrong} of {} answers differ from a warm solo run", question.model, question.answers.len());
+            eprintln!(
+                "{}: {wrong} of {} answers differ from a warm solo run",
+                question.model,
+                question.answers.len()
+            );
         }
         outcome.answers += question.answers.len();
         outcome.wrong += wrong;
@@ -45,12 +55,15 @@ fn solo(engine: &Engine, question: &Question) -> Result<Tensors> {
     let request = InferRequest {
         model: question.model.clone(),
         version: None,
-        inputs: inputs.map(|(name, tensor)| NamedTensor { name: name.clone(), tensor: tensor.clone() }).collect(),
+        inputs: inputs
+            .map(|(name, tensor)| NamedTensor { name: name.clone(), tensor: tensor.clone() })
+            .collect(),
         outputs: Vec::new(),
         priority: 0,
         timeout: None,
         slo: None,
     };
-    let response = engine.infer(request)?.wait().with_context(|| format!("checking {}", question.model))?;
+    let response =
+        engine.infer(request)?.wait().with_context(|| format!("checking {}", question.model))?;
     Ok(response.outputs.into_iter().map(|output| (output.name, output.tensor)).collect())
 }

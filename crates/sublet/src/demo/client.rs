@@ -9,11 +9,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 use sublet_graph::{DType, Literal};
-use sublet_server::proto::grpc_inference_service_client::GrpcInferenceServiceClient;
-use sublet_server::proto::model_infer_request::InferInputTensor;
-use sublet_server::proto::{ModelInferRequest, ModelInferResponse};
+use sublet_server::pb::grpc_inference_service_client::GrpcInferenceServiceClient;
+use sublet_server::pb::model_infer_request::InferInputTensor;
+use sublet_server::pb::{ModelInferRequest, ModelInferResponse};
 use tokio::runtime::Runtime;
-use tonic::transport::Channel;
+use tonic::transport::{Channel, Endpoint};
 
 /// How a tenant talks to the server.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -36,11 +36,15 @@ enum Wire {
 impl Client {
     pub fn connect(protocol: Protocol, address: SocketAddr, record: Arc<Record>) -> Result<Self> {
         let wire = match protocol {
-            Protocol::Http => Wire::Http { agent: ureq::agent(), base: format!("http://{address}/v2/models") },
+            Protocol::Http => {
+                Wire::Http { agent: ureq::agent(), base: format!("http://{address}/v2/models") }
+            }
             Protocol::Grpc => {
                 let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-                let connect = GrpcInferenceServiceClient::connect(format!("http://{address}"));
-                let client = runtime.block_on(connect)?.max_decoding_message_size(64 << 20);
+                let endpoint = Endpoint::from_shared(format!("http://{address}"))?;
+                let channel = runtime.block_on(endpoint.connect())?;
+                let client =
+                    GrpcInferenceServiceClient::new(channel).max_decoding_message_size(64 << 20);
                 Wire::Grpc { runtime, client }
             }
         };
@@ -53,7 +57,9 @@ impl Ask for Client {
         let was_cold = self.record.cold_starts(model);
         let start = Instant::now();
         let outputs = match &mut self.wire {
-            Wire::Http { agent, base } => over_http(agent, &format!("{base}/{model}/infer"), &inputs),
+            Wire::Http { agent, base } => {
+                over_http(agent, &format!("{base}/{model}/infer"), &inputs)
+            }
             Wire::Grpc { runtime, client } => runtime.block_on(over_grpc(client, model, &inputs)),
         }
         .with_context(|| format!("asking {model}"))?;
@@ -95,10 +101,12 @@ fn over_http(agent: &ureq::Agent, url: &str, inputs: &[(&str, Literal)]) -> Resu
     let mut outputs = Tensors::new();
     for output in header["outputs"].as_array().context("outputs")? {
         let name = output["name"].as_str().context("name")?;
-        let size = output["parameters"]["binary_data_size"].as_u64().context("binary_data_size")? as usize;
+        let size =
+            output["parameters"]["binary_data_size"].as_u64().context("binary_data_size")? as usize;
         let dims = output["shape"].as_array().context("shape")?;
         let shape = dims.iter().filter_map(Value::as_u64).map(|dim| dim as usize).collect();
-        let literal = tensor(output["datatype"].as_str().context("datatype")?, shape, rest.split_to(size))?;
+        let literal =
+            tensor(output["datatype"].as_str().context("datatype")?, shape, rest.split_to(size))?;
         outputs.insert(name.to_owned(), literal);
     }
     Ok(outputs)
@@ -123,7 +131,8 @@ async fn over_grpc(
         raw_input_contents: inputs.iter().map(|(_, tensor)| tensor.bytes().clone()).collect(),
         ..Default::default()
     };
-    let ModelInferResponse { outputs, raw_output_contents, .. } = client.model_infer(request).await?.into_inner();
+    let ModelInferResponse { outputs, raw_output_contents, .. } =
+        client.model_infer(request).await?.into_inner();
     let named = outputs.into_iter().zip(raw_output_contents).map(|(output, bytes)| {
         let shape = output.shape.iter().map(|&dim| dim as usize).collect();
         Ok((output.name, tensor(&output.datatype, shape, bytes)?))

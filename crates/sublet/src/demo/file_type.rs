@@ -12,12 +12,18 @@ const PADDING: i32 = 256;
 /// The labels of the model's outputs, from the configuration beside it.
 pub fn labels(config: &[u8]) -> Result<Vec<String>> {
     let config: serde_json::Value = serde_json::from_slice(config)?;
-    let labels = config["target_labels_space"].as_array().context("the configuration lists no labels")?;
+    let labels =
+        config["target_labels_space"].as_array().context("the configuration lists no labels")?;
     Ok(labels.iter().filter_map(|label| Some(label.as_str()?.to_owned())).collect())
 }
 
 /// Label and probability.
-pub fn classify(bytes: &[u8], labels: &[String], model: &str, ask: &mut dyn Ask) -> Result<(String, f32)> {
+pub fn classify(
+    bytes: &[u8],
+    labels: &[String],
+    model: &str,
+    ask: &mut dyn Ask,
+) -> Result<(String, f32)> {
     let input = Literal::from_values(DType::I32, &[1, BEGIN + END], &features(bytes));
     let outputs = ask.ask(model, vec![("bytes", input)])?;
     let (scores, _) = floats(&outputs, "target_label")?;
@@ -72,9 +78,24 @@ pub fn samples() -> Vec<(&'static str, &'static str, Vec<u8>)> {
 
 /// A 32 × 32 picture in the BMP format.
 fn bitmap() -> Vec<u8> {
-    let pixels: Vec<u8> = (0..32 * 32).flat_map(|at: u32| [(at % 32 * 8) as u8, (at / 32 * 8) as u8, 128]).collect();
+    let pixels: Vec<u8> =
+        (0..32 * 32).flat_map(|at: u32| [(at % 32 * 8) as u8, (at / 32 * 8) as u8, 128]).collect();
     let mut file = b"BM".to_vec();
-    for value in [54 + pixels.len() as u32, 0, 54, 40, 32, 32, 1 | 24 << 16, 0, pixels.len() as u32, 2835, 2835, 0, 0] {
+    for value in [
+        54 + pixels.len() as u32,
+        0,
+        54,
+        40,
+        32,
+        32,
+        1 | 24 << 16,
+        0,
+        pixels.len() as u32,
+        2835,
+        2835,
+        0,
+        0,
+    ] {
         file.extend(value.to_le_bytes());
     }
     file.extend(pixels);
@@ -88,10 +109,19 @@ mod tests {
     #[test]
     fn features_pad_the_begin_behind_and_the_end_in_front() {
         let features = features(b"  abc \n");
-        assert_eq!(features[..4], [i32::from(b'a'), i32::from(b'b'), i32::from(b'c'), i32::from(b' ')]);
+        assert_eq!(
+            features[..4],
+            [i32::from(b'a'), i32::from(b'b'), i32::from(b'c'), i32::from(b' ')]
+        );
         assert_eq!(features[5], PADDING);
-        assert_eq!(features[BEGIN + END - 3..], [i32::from(b'a'), i32::from(b'b'), i32::from(b'c')]);
+        assert_eq!(
+            features[BEGIN + END - 3..],
+            [i32::from(b'a'), i32::from(b'b'), i32::from(b'c')]
+        );
         assert_eq!(features[BEGIN + END - 6], PADDING);
-        assert_eq!(super::features(&[b'x'; 9000]).iter().filter(|&&value| value == PADDING).count(), 0);
+        assert_eq!(
+            super::features(&[b'x'; 9000]).iter().filter(|&&value| value == PADDING).count(),
+            0
+        );
     }
 }

@@ -60,9 +60,17 @@ pub fn main(options: Demo) -> Result<()> {
     let runtime = tokio::runtime::Runtime::new()?;
     let any = |port| Some(SocketAddr::from(([127, 0, 0, 1], port)));
     let ports = if options.keep { [8000, 8001, 8002] } else { [0; 3] };
-    let config = ServerConfig { http: any(ports[0]), grpc: any(ports[1]), metrics: any(ports[2]), ..Default::default() };
-    let running = runtime.block_on(sublet_server::serve(engine.clone(), config)).context("could not start the server")?;
-    let (http, grpc) = (running.http.context("http")?, running.grpc.context("grpc")?);
+    let config = ServerConfig {
+        http: any(ports[0]),
+        grpc: any(ports[1]),
+        metrics: any(ports[2]),
+        ..Default::default()
+    };
+    let running = runtime
+        .block_on(sublet_server::serve(engine.clone(), config))
+        .context("could not start the server")?;
+    let (http, grpc) =
+        (running.http_address().context("http")?, running.grpc_address().context("grpc")?);
     let record = Arc::new(Record::new(engine.clone()));
     drive(&questions, options.rounds.max(1), (http, grpc), &record, &shown)?;
     let (asked, latencies) = record.take();
@@ -79,7 +87,7 @@ pub fn main(options: Demo) -> Result<()> {
         outcome.wrong
     );
     if options.keep {
-        keep(&runtime, http, grpc, running.metrics, &models)?;
+        keep(&runtime, http, grpc, running.metrics_address(), &models)?;
     }
     runtime.block_on(running.shutdown(Duration::from_secs(5)));
     engine.shutdown(Duration::from_secs(5));
@@ -98,14 +106,21 @@ fn prepare(options: &Demo, repository: &Path) -> Result<(Vec<(String, u64)>, Opt
                 let placed = repository::place(&folders, repository)?;
                 return Ok((placed.models.clone(), Some(placed)));
             }
-            Err(error) => println!("  {error:#}\n\nWithout real models the demo serves models that it makes itself."),
+            Err(error) => println!(
+                "  {error:#}\n\nWithout real models the demo serves models that it makes itself."
+            ),
         }
     }
     Ok((repository::place_generated(repository)?, None))
 }
 
 /// Starts an engine that serves every model of a repository and shows how far loading is.
-fn start(repository: &Path, store: &Path, device: String, models: &[(String, u64)]) -> Result<Engine> {
+fn start(
+    repository: &Path,
+    store: &Path,
+    device: String,
+    models: &[(String, u64)],
+) -> Result<Engine> {
     let config = devices::config(vec![repository.to_owned()], store.to_owned());
     let devices = crate::cli::Devices { devices: vec![device], policy: crate::cli::Policy::Sublet };
     let engine = devices::start(&devices, config)?;
@@ -127,7 +142,10 @@ fn watch(engine: &Engine, shown: Arc<AtomicBool>) -> Arc<AtomicU64> {
         let line = match event {
             EngineEvent::SwappedIn { device, model, bytes, took, .. } => {
                 count.fetch_add(1, Ordering::Relaxed);
-                format!("      → {model} swapped in on {} ({bytes} in {took})", names[device.0 as usize])
+                format!(
+                    "      → {model} swapped in on {} ({bytes} in {took})",
+                    names[device.0 as usize]
+                )
             }
             EngineEvent::Evicted { device, model, bytes, .. } => {
                 format!("      ← {model} evicted from {} ({bytes})", names[device.0 as usize])
@@ -152,7 +170,8 @@ fn drive(
     let protocols = [Protocol::Http, Protocol::Grpc, Protocol::Http];
     for round in 0..rounds {
         shown.store(round == 0, Ordering::Relaxed);
-        let spinner = (round > 0).then(|| progress::spinner(format!("round {} of {rounds}", round + 1)));
+        let spinner =
+            (round > 0).then(|| progress::spinner(format!("round {} of {rounds}", round + 1)));
         std::thread::scope(|scope| {
             let tenants: Vec<_> = protocols
                 .into_iter()
@@ -169,7 +188,9 @@ fn drive(
                     })
                 })
                 .collect();
-            tenants.into_iter().try_for_each(|tenant| tenant.join().expect("a tenant does not panic"))
+            tenants
+                .into_iter()
+                .try_for_each(|tenant| tenant.join().expect("a tenant does not panic"))
         })?;
         if let Some(spinner) = spinner {
             spinner.finish_and_clear();

@@ -18,10 +18,14 @@ pub fn notes(sound: &[f32], model: &str, ask: &mut dyn Ask) -> Result<Vec<String
     let outputs = ask.ask(model, vec![("serving_default_input_2:0", input)])?;
     let (notes, shape) = floats(&outputs, "StatefulPartitionedCall:1")?;
     let keys = shape[2];
-    let sounding = |key: usize| notes.iter().skip(key).step_by(keys).filter(|&&share| share > 0.5).count();
+    let sounding =
+        |key: usize| notes.iter().skip(key).step_by(keys).filter(|&&share| share > 0.5).count();
     let counts: Vec<usize> = (0..keys).map(sounding).collect();
     let most = counts.iter().copied().max().unwrap_or(0);
-    Ok((0..keys).filter(|&key| counts[key] > 0 && counts[key] * 3 >= most).map(|key| name(LOWEST_KEY + key)).collect())
+    Ok((0..keys)
+        .filter(|&key| counts[key] > 0 && counts[key] * 3 >= most)
+        .map(|key| name(LOWEST_KEY + key))
+        .collect())
 }
 
 /// The middle one of the pitches of all voiced frames, in hertz, and the mean confidence.
@@ -32,10 +36,14 @@ pub fn pitch(sound: &[f32], model: &str, ask: &mut dyn Ask) -> Result<(f64, f32)
         ("fmax", Literal::f32(&[], &[2093.75])),
     ];
     let outputs = ask.ask(model, inputs)?;
-    let pitch = outputs.get("pitch").filter(|pitch| pitch.dtype() == DType::F64).context("no pitch in f64")?;
+    let pitch = outputs
+        .get("pitch")
+        .filter(|pitch| pitch.dtype() == DType::F64)
+        .context("no pitch in f64")?;
     let (confidence, _) = floats(&outputs, "confidence")?;
     let pitches = pitch.to_vec::<f64>().into_iter().zip(&confidence);
-    let mut voiced: Vec<f64> = pitches.filter(|(_, confidence)| **confidence >= 0.5).map(|(pitch, _)| pitch).collect();
+    let mut voiced: Vec<f64> =
+        pitches.filter(|(_, confidence)| **confidence >= 0.5).map(|(pitch, _)| pitch).collect();
     voiced.sort_by(f64::total_cmp);
     let mean = confidence.iter().sum::<f32>() / confidence.len().max(1) as f32;
     Ok((voiced.get(voiced.len() / 2).copied().unwrap_or(0.0), mean))

@@ -4,7 +4,6 @@ use super::picture::{Picture, Rectangle};
 use super::task::{Ask, floats, largest};
 use anyhow::{Context, Result};
 
-
 /// A pixel counts as text above this probability.
 const INK: f32 = 0.3;
 /// A line counts as found above this mean probability.
@@ -30,7 +29,12 @@ pub struct Names<'a> {
 /// Finds and reads every line of a picture whose sides are multiples of 32.
 ///
 /// `letters` is the reader's dictionary: its first class is blank, then one per line of the dictionary, then the space.
-pub fn read(picture: &Picture, names: &Names, letters: &[String], ask: &mut dyn Ask) -> Result<Vec<Line>> {
+pub fn read(
+    picture: &Picture,
+    names: &Names,
+    letters: &[String],
+    ask: &mut dyn Ask,
+) -> Result<Vec<Line>> {
     let outputs = ask.ask(names.detect, vec![("x", picture.to_channels(picture.width))])?;
     let (map, _) = floats(&outputs, "fetch_name_0")?;
     let mut lines = Vec::new();
@@ -48,7 +52,10 @@ pub fn read(picture: &Picture, names: &Names, letters: &[String], ask: &mut dyn 
 
 /// The dictionary that the reader's file carries in its properties.
 pub fn letters(properties: &[(String, String)]) -> Result<Vec<String>> {
-    let (_, text) = properties.iter().find(|(name, _)| name == "character").context("the reader has no dictionary")?;
+    let (_, text) = properties
+        .iter()
+        .find(|(name, _)| name == "character")
+        .context("the reader has no dictionary")?;
     Ok(text.split('\n').map(str::to_owned).chain([" ".to_owned()]).collect())
 }
 
@@ -63,7 +70,12 @@ fn is_upside_down(crop: &Picture, model: &str, ask: &mut dyn Ask) -> Result<bool
     Ok(scores[1] > 0.9)
 }
 
-fn read_line(crop: &Picture, model: &str, letters: &[String], ask: &mut dyn Ask) -> Result<(String, f32)> {
+fn read_line(
+    crop: &Picture,
+    model: &str,
+    letters: &[String],
+    ask: &mut dyn Ask,
+) -> Result<(String, f32)> {
     let width = line_width(crop, 48).max(1);
     // Few different widths keep few plans: round up to 80.
     let input = crop.resized(width, 48).to_channels(width.max(320).next_multiple_of(80));
@@ -141,7 +153,6 @@ pub fn draw(lines: &[&str], upside_down: bool) -> Result<Picture> {
     Ok(if upside_down { picture.turned() } else { picture })
 }
 
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -150,7 +161,10 @@ mod tests {
     fn decoding_merges_repeats_and_drops_blanks() {
         let letters: Vec<String> = ["a", "b", " "].map(str::to_owned).to_vec();
         let steps = [1, 1, 0, 1, 2, 2, 3];
-        let classes: Vec<f32> = steps.iter().flat_map(|&best| (0..4).map(move |class| f32::from(class == best as u8))).collect();
+        let classes: Vec<f32> = steps
+            .iter()
+            .flat_map(|&best| (0..4).map(move |class| f32::from(class == best as u8)))
+            .collect();
         assert_eq!(decode(&classes, 4, &letters), ("aab ".to_owned(), 1.0));
     }
 

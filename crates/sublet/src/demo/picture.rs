@@ -37,10 +37,12 @@ impl Picture {
             let Some(outline) = scaled.outline_glyph(glyph) else { continue };
             let bounds = outline.px_bounds();
             outline.draw(|dx, dy, cover| {
-                let (px, py) = (bounds.min.x as i64 + i64::from(dx), bounds.min.y as i64 + i64::from(dy));
+                let (px, py) =
+                    (bounds.min.x as i64 + i64::from(dx), bounds.min.y as i64 + i64::from(dy));
                 if (0..self.width as i64).contains(&px) && (0..self.height as i64).contains(&py) {
                     let pixel = &mut self.pixels[py as usize * self.width + px as usize];
-                    *pixel = (f32::from(*pixel) * (1.0 - cover.min(1.0)) + 20.0 * cover.min(1.0)) as u8;
+                    *pixel =
+                        (f32::from(*pixel) * (1.0 - cover.min(1.0)) + 20.0 * cover.min(1.0)) as u8;
                 }
             });
         }
@@ -48,7 +50,8 @@ impl Picture {
     }
 
     pub fn cut(&self, area: Rectangle) -> Picture {
-        let rows = (area.top..area.bottom).map(|y| &self.pixels[y * self.width + area.left..y * self.width + area.right]);
+        let rows = (area.top..area.bottom)
+            .map(|y| &self.pixels[y * self.width + area.left..y * self.width + area.right]);
         let pixels: Vec<u8> = rows.flatten().copied().collect();
         Picture { width: area.right - area.left, height: area.bottom - area.top, pixels }
     }
@@ -61,7 +64,8 @@ impl Picture {
     /// Bilinear, pixel centres at halves.
     pub fn resized(&self, width: usize, height: usize) -> Picture {
         let at = |index: usize, from: usize, to: usize| {
-            let place = ((index as f32 + 0.5) * from as f32 / to as f32 - 0.5).clamp(0.0, (from - 1) as f32);
+            let place = ((index as f32 + 0.5) * from as f32 / to as f32 - 0.5)
+                .clamp(0.0, (from - 1) as f32);
             (place as usize, (place as usize + 1).min(from - 1), place.fract())
         };
         let mut pixels = Vec::with_capacity(width * height);
@@ -83,7 +87,8 @@ impl Picture {
         let mut plane = vec![0.0; self.height * width];
         for y in 0..self.height {
             for x in 0..self.width.min(width) {
-                plane[y * width + x] = (f32::from(self.pixels[y * self.width + x]) / 255.0 - 0.5) / 0.5;
+                plane[y * width + x] =
+                    (f32::from(self.pixels[y * self.width + x]) / 255.0 - 0.5) / 0.5;
             }
         }
         sublet_graph::Literal::f32(&[1, 3, self.height, width], &plane.repeat(3))

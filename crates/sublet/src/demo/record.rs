@@ -48,14 +48,26 @@ impl Record {
         statistics.iter().map(|version| version.cold_starts).sum()
     }
 
-    pub fn note(&self, model: &str, inputs: Vec<(&str, Literal)>, outputs: &Tensors, took: Duration, cold: bool) {
-        let inputs: Tensors = inputs.into_iter().map(|(name, tensor)| (name.to_owned(), tensor)).collect();
+    pub fn note(
+        &self,
+        model: &str,
+        inputs: Vec<(&str, Literal)>,
+        outputs: &Tensors,
+        took: Duration,
+        cold: bool,
+    ) {
+        let inputs: Tensors =
+            inputs.into_iter().map(|(name, tensor)| (name.to_owned(), tensor)).collect();
         let (question, answer) = (fingerprint(model, &inputs), fingerprint("", outputs));
         let mut seen = self.seen.lock().expect("nobody panics with the lock");
         let latencies = seen.latencies.entry(model.to_owned()).or_default();
         if cold { &mut latencies.cold } else { &mut latencies.warm }.push(took);
         let entry = seen.questions.entry(question);
-        let question = entry.or_insert_with(|| Question { model: model.to_owned(), inputs, answers: Vec::new() });
+        let question = entry.or_insert_with(|| Question {
+            model: model.to_owned(),
+            inputs,
+            answers: Vec::new(),
+        });
         question.answers.push(answer);
     }
 

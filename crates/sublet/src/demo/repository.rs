@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use sublet_catalog::Package;
 
 /// Packages that the demo serves; `magika` also brings its labels and `pipecat-ai` a recording.
-pub const PACKAGES: [&str; 6] = ["rapidocr", "magika", "silero-vad", "pipecat-ai", "basic-pitch", "swift-f0"];
+pub const PACKAGES: [&str; 6] =
+    ["rapidocr", "magika", "silero-vad", "pipecat-ai", "basic-pitch", "swift-f0"];
 
 /// Model files and what the demo calls them. Each tenant gets a voice model of its own below.
 const FILES: [(&str, &str); 7] = [
@@ -20,8 +21,11 @@ const FILES: [(&str, &str); 7] = [
 ];
 
 /// Who asks, and which variant of the voice detector is theirs.
-pub const TENANTS: [(&str, &str); 3] =
-    [("acme", "silero-vad.onnx"), ("globex", "silero-vad-16k.onnx"), ("initech", "silero-vad-ifless.onnx")];
+pub const TENANTS: [(&str, &str); 3] = [
+    ("acme", "silero-vad.onnx"),
+    ("globex", "silero-vad-16k.onnx"),
+    ("initech", "silero-vad-ifless.onnx"),
+];
 
 /// The models that were placed, with the bytes of their files.
 pub struct Placed {
@@ -48,7 +52,11 @@ pub fn place(folders: &[PathBuf], repository: &Path) -> Result<Placed> {
             models.push((name, bytes));
         }
     }
-    Ok(Placed { models, labels: fs::read(find("magika.json")?)?, recording: fs::read(find("ready.wav")?)? })
+    Ok(Placed {
+        models,
+        labels: fs::read(find("magika.json")?)?,
+        recording: fs::read(find("ready.wav")?)?,
+    })
 }
 
 /// The packages, in the order of [`PACKAGES`].
@@ -62,7 +70,10 @@ pub fn place_generated(repository: &Path) -> Result<Vec<(String, u64)>> {
     for index in 0..12u64 {
         let (name, bytes) = match index % 3 {
             2 => (format!("picture-{index}"), sublet_catalog::convolutions(index, 6, 64)),
-            _ => (format!("numbers-{index}"), sublet_catalog::perceptron(index, 4, 512 + 128 * (index as usize % 4))),
+            _ => (
+                format!("numbers-{index}"),
+                sublet_catalog::perceptron(index, 4, 512 + 128 * (index as usize % 4)),
+            ),
         };
         let version = repository.join(&name).join("1");
         fs::create_dir_all(&version)?;

@@ -6,12 +6,6 @@ use std::f32::consts::{PI, TAU};
 /// Samples per second of the speech models.
 pub const SPEECH_RATE: usize = 16_000;
 
-/// A sine.
-pub fn tone(hertz: f32, seconds: f32, rate: usize) -> Vec<f32> {
-    let samples = (seconds * rate as f32) as usize;
-    (0..samples).map(|at| 0.3 * (TAU * hertz * at as f32 / rate as f32).sin()).collect()
-}
-
 /// A tone with many harmonics, as a bowed string has.
 pub fn saw(hertz: f32, seconds: f32, rate: usize) -> Vec<f32> {
     let samples = (seconds * rate as f32) as usize;
@@ -32,7 +26,13 @@ pub fn chord(hertz: &[f32], start: f32, seconds: f32, rate: usize) -> Vec<f32> {
 
 /// Something like speech: ten syllables, each a burst of noise and a voiced vowel through three resonators.
 pub fn babble(pitch: f32) -> Vec<f32> {
-    let vowels = [[730., 1090., 2440.], [270., 2290., 3010.], [530., 1840., 2480.], [570., 840., 2410.], [300., 870., 2240.]];
+    let vowels = [
+        [730., 1090., 2440.],
+        [270., 2290., 3010.],
+        [530., 1840., 2480.],
+        [570., 840., 2410.],
+        [300., 870., 2240.],
+    ];
     let order = [0, 1, 2, 3, 4, 0, 2, 1, 3, 0];
     let mut draw = fastrand::Rng::with_seed(1);
     let mut sound = Vec::new();
@@ -92,12 +92,19 @@ pub fn read_wave(file: &[u8]) -> Result<Vec<f32>> {
         let body = &rest[8..rest.len().min(8 + length)];
         match &rest[..4] {
             b"fmt " => {
-                let field = |at: usize| body.get(at..at + 2).map(|two| u16::from_le_bytes([two[0], two[1]]));
+                let field = |at: usize| {
+                    body.get(at..at + 2).map(|two| u16::from_le_bytes([two[0], two[1]]))
+                };
                 let format = (field(0), field(2), field(4), field(14));
-                ensure!(format == (Some(1), Some(1), Some(SPEECH_RATE as u16), Some(16)), "not 16 kHz, 16 bit, mono");
+                ensure!(
+                    format == (Some(1), Some(1), Some(SPEECH_RATE as u16), Some(16)),
+                    "not 16 kHz, 16 bit, mono"
+                );
             }
             b"data" => {
-                let samples = body.chunks_exact(2).map(|two| f32::from(i16::from_le_bytes([two[0], two[1]])) / 32768.0);
+                let samples = body
+                    .chunks_exact(2)
+                    .map(|two| f32::from(i16::from_le_bytes([two[0], two[1]])) / 32768.0);
                 return Ok(samples.collect());
             }
             _ => {}
@@ -123,7 +130,9 @@ mod tests {
 
     #[test]
     fn made_sounds_are_finite_and_audible() {
-        for sound in [babble(130.0), saw(120.0, 0.5, SPEECH_RATE), chord(&[262.0, 330.0], 0.1, 0.5, 22_050)] {
+        for sound in
+            [babble(130.0), saw(120.0, 0.5, SPEECH_RATE), chord(&[262.0, 330.0], 0.1, 0.5, 22_050)]
+        {
             assert!(sound.iter().all(|sample| sample.is_finite() && sample.abs() <= 1.0));
             assert!(sound.iter().any(|sample| sample.abs() > 0.1));
         }

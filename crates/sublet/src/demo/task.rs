@@ -21,5 +21,9 @@ pub fn floats(outputs: &Tensors, name: &str) -> Result<(Vec<f32>, Vec<usize>)> {
 
 /// Index and value of the largest element.
 pub fn largest(values: &[f32]) -> (usize, f32) {
-    values.iter().copied().enumerate().fold((0, f32::NEG_INFINITY), |best, next| if next.1 > best.1 { next } else { best })
+    values
+        .iter()
+        .copied()
+        .enumerate()
+        .fold((0, f32::NEG_INFINITY), |best, next| if next.1 > best.1 { next } else { best })
 }

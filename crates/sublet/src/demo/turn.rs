@@ -27,7 +27,8 @@ fn features(sound: &[f32]) -> Literal {
         *sample = f64::from(value);
     }
     let mean = padded.iter().sum::<f64>() / SAMPLES as f64;
-    let variance = padded.iter().map(|sample| (sample - mean).powi(2)).sum::<f64>() / SAMPLES as f64;
+    let variance =
+        padded.iter().map(|sample| (sample - mean).powi(2)).sum::<f64>() / SAMPLES as f64;
     padded.iter_mut().for_each(|sample| *sample = (*sample - mean) / (variance + 1e-7).sqrt());
     let power = spectrogram(&padded);
     let filters = mel_filters();
@@ -39,7 +40,8 @@ fn features(sound: &[f32]) -> Literal {
         }
     }
     let floor = mel.iter().copied().fold(f64::NEG_INFINITY, f64::max) - 8.0;
-    let values: Vec<f32> = mel.iter().map(|value| ((value.max(floor) + 4.0) / 4.0) as f32).collect();
+    let values: Vec<f32> =
+        mel.iter().map(|value| ((value.max(floor) + 4.0) / 4.0) as f32).collect();
     Literal::f32(&[1, MELS, FRAMES], &values)
 }
 
@@ -47,14 +49,23 @@ fn features(sound: &[f32]) -> Literal {
 fn spectrogram(sound: &[f64]) -> Vec<f64> {
     let mirrored = |at: isize| {
         let last = sound.len() as isize - 1;
-        sound[(if at < 0 { -at } else if at > last { 2 * last - at } else { at }) as usize]
+        sound[(if at < 0 {
+            -at
+        } else if at > last {
+            2 * last - at
+        } else {
+            at
+        }) as usize]
     };
-    let hann: Vec<f64> = (0..WINDOW).map(|at| 0.5 - 0.5 * (TAU * at as f64 / WINDOW as f64).cos()).collect();
-    let turns: Vec<(f64, f64)> = (0..WINDOW).map(|at| (TAU * at as f64 / WINDOW as f64).sin_cos()).collect();
+    let hann: Vec<f64> =
+        (0..WINDOW).map(|at| 0.5 - 0.5 * (TAU * at as f64 / WINDOW as f64).cos()).collect();
+    let turns: Vec<(f64, f64)> =
+        (0..WINDOW).map(|at| (TAU * at as f64 / WINDOW as f64).sin_cos()).collect();
     let mut power = Vec::with_capacity((FRAMES + 1) * BINS);
     for frame in 0..=FRAMES {
         let start = (frame * HOP) as isize - (WINDOW / 2) as isize;
-        let windowed: Vec<f64> = (0..WINDOW).map(|at| hann[at] * mirrored(start + at as isize)).collect();
+        let windowed: Vec<f64> =
+            (0..WINDOW).map(|at| hann[at] * mirrored(start + at as isize)).collect();
         for bin in 0..BINS {
             let (mut real, mut imaginary) = (0.0, 0.0);
             for (at, sample) in windowed.iter().enumerate() {
@@ -71,14 +82,18 @@ fn spectrogram(sound: &[f64]) -> Vec<f64> {
 /// Triangles on Slaney's mel scale from 0 to 8 kHz, each of unit area.
 fn mel_filters() -> Vec<Vec<f64>> {
     let step = 6.4f64.ln() / 27.0;
-    let to_hertz = |mel: f64| if mel < 15.0 { mel * 200.0 / 3.0 } else { 1000.0 * (step * (mel - 15.0)).exp() };
+    let to_hertz = |mel: f64| {
+        if mel < 15.0 { mel * 200.0 / 3.0 } else { 1000.0 * (step * (mel - 15.0)).exp() }
+    };
     let top = 15.0 + 8.0f64.ln() / step;
-    let edges: Vec<f64> = (0..MELS + 2).map(|index| to_hertz(top * index as f64 / (MELS + 1) as f64)).collect();
+    let edges: Vec<f64> =
+        (0..MELS + 2).map(|index| to_hertz(top * index as f64 / (MELS + 1) as f64)).collect();
     let filter = |mel: usize| {
         let (low, middle, high) = (edges[mel], edges[mel + 1], edges[mel + 2]);
         let weight = move |bin: usize| {
             let hertz = bin as f64 * 8000.0 / (BINS - 1) as f64;
-            ((hertz - low) / (middle - low)).min((high - hertz) / (high - middle)).max(0.0) * 2.0 / (high - low)
+            ((hertz - low) / (middle - low)).min((high - hertz) / (high - middle)).max(0.0) * 2.0
+                / (high - low)
         };
         (0..BINS).map(weight).collect()
     };
@@ -91,7 +106,8 @@ mod tests {
 
     #[test]
     fn a_tone_lights_the_band_that_it_lies_in() {
-        let features = features(&super::super::sound::tone(1000.0, 8.0, 16_000));
+        let tone: Vec<f32> = (0..SAMPLES).map(|at| (TAU * 1000.0 * at as f64 / 16_000.0).sin() as f32).collect();
+        let features = features(&tone);
         let values = features.to_f32s().unwrap();
         let band = |mel: usize| values[mel * FRAMES + FRAMES / 2];
         let loudest = (0..MELS).max_by(|&a, &b| band(a).total_cmp(&band(b))).unwrap();

@@ -64,7 +64,11 @@ mod tests {
     fn context_and_state_travel_on() {
         let sound: Vec<f32> = (0..1000).map(|at| at as f32).collect();
         let heard = listen(&sound, "voice", &mut Echo).unwrap();
-        assert_eq!(heard, [1.0, 448.0 + 2.0], "the second frame starts with the last 64 samples of the first");
+        assert_eq!(
+            heard,
+            [1.0, 448.0 + 2.0],
+            "the second frame starts with the last 64 samples of the first"
+        );
         assert_eq!(bars(&[0.0, 0.5, 1.0]), "▁▅█");
         assert_eq!(seconds(&[0.4, 0.6, 0.9]), 0.064);
     }
