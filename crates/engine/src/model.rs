@@ -48,6 +48,8 @@ pub struct ConfigTensor {
     pub name: String,
     pub dtype: DType,
     pub dims: Vec<i64>,
+    /// The dimensions that the model sees instead of these.
+    pub reshape: Option<Vec<i64>>,
     pub optional: bool,
 }
 

@@ -1,6 +1,7 @@
 //! Joins a configuration with what the model file says: checks one against the other and fills what is left out.
 
 use super::fields::{ConfigText, TensorText};
+use super::reshape::Reshape;
 use crate::{ConfigTensor, EngineError, ErrorKind, ModelConfig, TensorMetadata};
 use sublet_graph::{DType, Dim};
 
@@ -28,9 +29,16 @@ pub(crate) struct FileTensor {
 pub(crate) struct Completed {
     pub config: ModelConfig,
     /// In the model's order.
-    pub inputs: Vec<TensorMetadata>,
+    pub inputs: Vec<CompletedTensor>,
     /// Those that are served, in the model's order.
-    pub outputs: Vec<TensorMetadata>,
+    pub outputs: Vec<CompletedTensor>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct CompletedTensor {
+    /// As clients see it.
+    pub metadata: TensorMetadata,
+    pub reshape: Option<Reshape>,
 }
 
 /// Names by which other servers call the runtime of an ONNX model, and our own.
@@ -78,8 +86,8 @@ pub(crate) fn complete(
         platform: filled(&text.platform, file.platform),
         backend: filled(&text.backend, "sublet"),
         max_batch_size,
-        inputs: inputs.iter().map(|tensor| config_tensor(tensor, batches)).collect(),
-        outputs: outputs.iter().map(|tensor| config_tensor(tensor, batches)).collect(),
+        inputs: config_tensors(&inputs, &text.inputs, batches),
+        outputs: config_tensors(&outputs, &text.outputs, batches),
         version_policy: text.version_policy.clone().unwrap_or_default(),
         dynamic_batching: text.dynamic_batching.clone(),
         instance_count: text.instance_count,
@@ -152,7 +160,7 @@ fn join(
     entry: Option<&TensorText>,
     batches: bool,
     what: &str,
-) -> Result<TensorMetadata, EngineError> {
+) -> Result<CompletedTensor, EngineError> {
     let at = entry.map_or(String::new(), |entry| format!("configuration {}: ", entry.at));
     let place = format!("{at}{what} `{}`", tensor.name);
     let stated = entry.and_then(|entry| entry.dtype);
@@ -173,12 +181,28 @@ fn join(
         return Err(invalid(format!("{place} is optional, but the model has no default for it")));
     }
     let stated = entry.and_then(|entry| entry.dims.as_deref());
-    let dims = match (&tensor.dims, stated) {
+    let reshaped = entry.and_then(|entry| entry.reshape.as_deref());
+    let dims = match (&tensor.dims, reshaped.or(stated)) {
         // Nobody says: a run will show.
         (None, None) if what == "output" => vec![Dim::Unknown],
         (of_model, stated) => join_dims(of_model.as_deref(), stated, batches, &place)?,
     };
-    Ok(TensorMetadata { name: tensor.name.clone(), dtype, dims, optional: tensor.optional })
+    let mut metadata =
+        TensorMetadata { name: tensor.name.clone(), dtype, dims, optional: tensor.optional };
+    let Some(reshaped) = reshaped else {
+        return Ok(CompletedTensor { metadata, reshape: None });
+    };
+    let reshape = stated.and_then(|stated| Reshape::new(stated, reshaped)).ok_or_else(|| {
+        invalid(format!("{place}: `reshape` and `dims` do not have equally many elements"))
+    })?;
+    let batch = metadata.dims.drain(..).take(usize::from(batches)).collect::<Vec<_>>();
+    let client = stated.into_iter().flatten().map(as_dim);
+    metadata.dims = batch.into_iter().chain(client).collect();
+    Ok(CompletedTensor { metadata, reshape: Some(reshape) })
+}
+
+fn as_dim(&dim: &i64) -> Dim {
+    usize::try_from(dim).map_or(Dim::Unknown, Dim::Fixed)
 }
 
 fn join_dims(
@@ -206,8 +230,7 @@ fn join_dims(
         }
     }
     let Some(of_model) = of_model else {
-        let unknown = |&dim: &i64| usize::try_from(dim).map_or(Dim::Unknown, Dim::Fixed);
-        return stated.map(|dims| dims.iter().map(unknown).collect()).ok_or_else(|| {
+        return stated.map(|dims| dims.iter().map(as_dim).collect()).ok_or_else(|| {
             invalid(format!("{place} has no dimensions in the model file: state its `dims`"))
         });
     };
@@ -232,15 +255,24 @@ fn join_dims(
     joined.collect()
 }
 
-fn config_tensor(tensor: &TensorMetadata, batches: bool) -> ConfigTensor {
+fn config_tensors(
+    tensors: &[CompletedTensor],
+    entries: &[TensorText],
+    batches: bool,
+) -> Vec<ConfigTensor> {
     let size = |dim: &Dim| match dim {
         Dim::Fixed(size) => *size as i64,
         Dim::Named(_) | Dim::Unknown => -1,
     };
-    ConfigTensor {
-        name: tensor.name.clone(),
-        dtype: tensor.dtype,
-        dims: tensor.dims.iter().skip(usize::from(batches)).map(size).collect(),
-        optional: tensor.optional,
-    }
+    let config_tensor = |CompletedTensor { metadata, .. }: &CompletedTensor| ConfigTensor {
+        name: metadata.name.clone(),
+        dtype: metadata.dtype,
+        dims: metadata.dims.iter().skip(usize::from(batches)).map(size).collect(),
+        reshape: entries
+            .iter()
+            .find(|entry| entry.name == metadata.name)
+            .and_then(|entry| entry.reshape.clone()),
+        optional: metadata.optional,
+    };
+    tensors.iter().map(config_tensor).collect()
 }

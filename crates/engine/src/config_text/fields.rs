@@ -31,6 +31,8 @@ pub struct TensorText {
     pub dtype: Option<DType>,
     /// −1 is dynamic.
     pub dims: Option<Vec<i64>>,
+    /// The dimensions that the model sees instead.
+    pub reshape: Option<Vec<i64>>,
     pub optional: bool,
 }
 
@@ -102,12 +104,12 @@ fn tensor(field: &Field) -> Result<TensorText, ConfigError> {
     let message = field.message()?;
     once(message, &["dims"])?;
     let mut name = None;
-    let mut reshape = None;
     let mut tensor = TensorText {
         at: field.at.clone(),
         name: String::new(),
         dtype: None,
         dims: None,
+        reshape: None,
         optional: false,
     };
     for field in &message.fields {
@@ -115,7 +117,7 @@ fn tensor(field: &Field) -> Result<TensorText, ConfigError> {
             "name" => name = Some(field.text()?),
             "data_type" => tensor.dtype = data_type(field)?,
             "dims" => tensor.dims.get_or_insert_default().push(dim(field)?),
-            "reshape" => reshape = Some(field),
+            "reshape" => tensor.reshape = Some(reshape_dims(field)?),
             "optional" => tensor.optional = field.bool()?,
             "allow_ragged_batch" | "is_shape_tensor" | "is_non_linear_format_io" => {
                 if field.bool()? {
@@ -129,12 +131,6 @@ fn tensor(field: &Field) -> Result<TensorText, ConfigError> {
                 field.text()?;
             }
             _ => return Err(field.unknown("a tensor")),
-        }
-    }
-    if let Some(field) = reshape {
-        let shape = reshape_dims(field)?;
-        if tensor.dims.as_ref() != Some(&shape) {
-            return Err(field.unsupported("`reshape` is not supported".into()));
         }
     }
     tensor.name = name

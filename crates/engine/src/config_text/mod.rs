@@ -1,16 +1,19 @@
 //! `config.pbtxt`: text protobuf, or Triton's JSON form of it, into a model's settings.
 //!
 //! `token` cuts the text, `tree` nests it, `json` makes the same tree from JSON, `fields` reads the tree by the
-//! schema of Triton's `ModelConfig`, and `complete` joins the result with what the model file says.
+//! schema of Triton's `ModelConfig`, and `complete` joins the result with what the model file says; `reshape` is the one
+//! setting that changes tensors on their way.
 
 mod complete;
 mod fields;
 mod json;
+mod reshape;
 mod token;
 mod tree;
 
-pub(crate) use complete::{Completed, FileTensor, ModelFile, complete};
+pub(crate) use complete::{Completed, CompletedTensor, FileTensor, ModelFile, complete};
 pub use fields::{ConfigText, TensorText};
+pub(crate) use reshape::Reshape;
 pub use token::Place;
 pub use tree::ConfigError;
 

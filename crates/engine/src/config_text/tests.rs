@@ -10,7 +10,7 @@ name: "resnet"
 platform: 'onnxruntime' "_onnx"; max_batch_size: 0x10
 input [
   { name: "x" data_type: TYPE_FP32 dims: [ 3, -1, 224 ] format: FORMAT_NCHW },
-  < name: "mask", data_type: TYPE_BOOL dims: 1 dims: 2 reshape { shape: [1, 2] } optional: true >
+  < name: "mask", data_type: TYPE_BOOL dims: 2 reshape { shape: [1, 2] } optional: true >
 ]
 output { name: "y\x41\101\n\u00e9" data_type: TYPE_INT64 dims: [] label_filename: "l.txt" }
 instance_group [ { count: 2 kind: KIND_CPU }, { kind: KIND_GPU gpus: [ 0 ] } ]
@@ -36,7 +36,8 @@ fn reads_every_field() {
     assert_eq!(config.max_batch_size, Some(16));
     assert_eq!(config.inputs.len(), 2);
     assert_eq!(config.inputs[0].dims, Some(vec![3, -1, 224]));
-    assert_eq!(config.inputs[1].dims, Some(vec![1, 2]));
+    assert_eq!(config.inputs[1].dims, Some(vec![2]));
+    assert_eq!(config.inputs[1].reshape, Some(vec![1, 2]));
     assert_eq!(config.inputs[1].dtype, Some(DType::Bool));
     assert!(config.inputs[1].optional);
     assert_eq!(config.outputs[0].name, "yAA\né");
@@ -138,7 +139,6 @@ fn what_is_not_supported_is_said_so() {
         "ensemble_scheduling { step [] }",
         "sequence_batching {}",
         "input { name: \"x\" data_type: TYPE_STRING }",
-        "input { name: \"x\" dims: [1] reshape { shape: [] } }",
         "input { name: \"x\" allow_ragged_batch: true }",
         "model_transaction_policy { decoupled: true }",
         "[some.extension]: 1",
@@ -178,8 +178,8 @@ fn fills_what_a_configuration_leaves_out() {
     let text = parse_config_text(text).unwrap();
     let completed = complete("m", Some(&text), &model_file()).unwrap();
     assert_eq!(completed.config.inputs[0].dims, [3]);
-    assert_eq!(completed.inputs[0].dims, [Dim::Named("N".into()), Dim::Fixed(3)]);
-    assert_eq!(completed.outputs[0].dims, [Dim::Named("N".into()), Dim::Fixed(5)]);
+    assert_eq!(completed.inputs[0].metadata.dims, [Dim::Named("N".into()), Dim::Fixed(3)]);
+    assert_eq!(completed.outputs[0].metadata.dims, [Dim::Named("N".into()), Dim::Fixed(5)]);
 }
 
 #[test]
@@ -202,6 +202,12 @@ fn a_configuration_must_agree_with_the_model() {
         ("input { name: \"x\" optional: true }", "no default"),
         ("dynamic_batching {}", "needs a `max_batch_size` above 0"),
         ("max_batch_size: 2 input { name: \"x\" dims: [2, 3] }", "which it leaves out"),
+        (
+            "input { name: \"x\" dims: [6] reshape { shape: [2, 4] } }",
+            "[N, 3] in the model file, [2, 4]",
+        ),
+        ("input { name: \"x\" dims: [7] reshape { shape: [2, 3] } }", "equally many elements"),
+        ("input { name: \"x\" reshape { shape: [2, 3] } }", "equally many elements"),
     ] {
         let parsed = parse_config_text(text).unwrap();
         let error = complete("m", Some(&parsed), &model_file()).unwrap_err().to_string();

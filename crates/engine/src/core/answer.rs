@@ -3,7 +3,7 @@
 use super::outbox::{Garbage, Outbox};
 use super::request::{Request, Run};
 use super::state::State;
-use crate::{EngineError, ErrorKind, InferResponse, NamedTensor, Timing};
+use crate::{EngineError, ErrorKind, InferResponse, Timing};
 use sublet_device::RunTiming;
 use sublet_graph::Literal;
 use sublet_sched::RejectReason;
@@ -27,10 +27,7 @@ impl State {
         if let Some(deadline) = request.deadline {
             counters.with_deadline(now <= deadline);
         }
-        let named = |&index: &usize| {
-            let port = request.served.output(index);
-            NamedTensor { name: port.tensor.name.clone(), tensor: outputs[port.index].clone() }
-        };
+        let named = |&index: &usize| request.served.output(index, &outputs);
         let response = InferResponse {
             model: request.served.name.clone(),
             version: request.served.version,

@@ -31,8 +31,10 @@ impl Served {
         let mut shapes: InputShapes = vec![None; self.program.graph().inputs.len()];
         let mut inputs = vec![None; shapes.len()];
         for (port, tensor) in self.inputs.iter().zip(given) {
-            shapes[port.index] = tensor.map(|tensor| tensor.shape().to_vec());
-            inputs[port.index] = tensor.cloned();
+            let Some(tensor) = tensor else { continue };
+            let shape = self.model_shape(port, tensor);
+            inputs[port.index] = tensor.reshaped(shape.clone());
+            shapes[port.index] = Some(shape);
         }
         let key = self.batch_key(&shapes);
         Ok(Admitted { inputs: inputs.into_iter().flatten().collect(), shapes, rows, key, outputs })
@@ -43,9 +45,16 @@ impl Served {
         let given = self.match_inputs(inputs).ok()?;
         let mut shapes: InputShapes = vec![None; self.program.graph().inputs.len()];
         for (port, tensor) in self.inputs.iter().zip(given) {
-            shapes[port.index] = tensor.map(|tensor| tensor.shape().to_vec());
+            shapes[port.index] = tensor.map(|tensor| self.model_shape(port, tensor));
         }
         Some(shapes)
+    }
+
+    /// The tensor's shape as the model sees it.
+    fn model_shape(&self, port: &Port, tensor: &Literal) -> Vec<usize> {
+        let reshape = port.reshape.as_ref();
+        let reshaped = reshape.and_then(|it| it.to_model(tensor.shape(), self.batches()));
+        reshaped.unwrap_or_else(|| tensor.shape().to_vec())
     }
 
     /// For each input of the model the tensor given for it.
@@ -107,7 +116,7 @@ impl Served {
                     ));
                 }
             }
-            if self.config.max_batch_size > 0 {
+            if self.batches() {
                 let size = tensor.shape()[0];
                 let (first, other) = *rows.get_or_insert((size, &wanted.name));
                 if first != size {
@@ -148,7 +157,7 @@ impl Served {
 
     /// Equal for requests that may run in one batch: their shapes without the batch dimension.
     fn batch_key(&self, shapes: &InputShapes) -> BatchKey {
-        let batches = usize::from(self.config.max_batch_size > 0);
+        let batches = usize::from(self.batches());
         let rests: Vec<_> =
             shapes.iter().map(|shape| shape.as_ref().map(|shape| &shape[batches..])).collect();
         BatchKey(self.shape_hasher.hash_one(rests))

@@ -8,13 +8,14 @@ pub(crate) use admit::Admitted;
 pub(crate) use plans::{CachedPlan, InputShapes};
 pub(crate) use program::Program;
 
-use crate::config_text::{Completed, ConfigText};
+use crate::config_text::{Completed, ConfigText, Reshape};
 use crate::repository::Fingerprint;
-use crate::{EngineError, ErrorKind, ModelConfig, ModelMetadata, TensorMetadata};
+use crate::{EngineError, ErrorKind, ModelConfig, ModelMetadata, NamedTensor, TensorMetadata};
 use plans::PlanCache;
 use std::hash::RandomState;
 use std::sync::Arc;
 use sublet_device::{DeviceError, PlanSource};
+use sublet_graph::Literal;
 use sublet_units::ModelId;
 
 /// A model version that has been loaded. A reload makes another one.
@@ -42,6 +43,8 @@ pub(crate) struct Source {
 /// An input or output as clients see it, and its index in the graph.
 pub(crate) struct Port {
     pub tensor: TensorMetadata,
+    /// Where the model sees it in another shape.
+    pub reshape: Option<Reshape>,
     pub index: usize,
 }
 
@@ -77,8 +80,22 @@ impl Served {
         }
     }
 
-    pub fn output(&self, index: usize) -> &Port {
-        &self.outputs[index]
+    /// The output at `index` among those served; `tensors` is all outputs of the plan.
+    pub fn output(&self, index: usize, tensors: &[Literal]) -> NamedTensor {
+        let port = &self.outputs[index];
+        let tensor = &tensors[port.index];
+        let batches = self.batches();
+        let shape = port.reshape.as_ref().and_then(|it| it.to_client(tensor.shape(), batches));
+        // A shape of another form than the configuration says is left as it is.
+        let reshaped = shape.and_then(|shape| tensor.reshaped(shape));
+        NamedTensor {
+            name: port.tensor.name.clone(),
+            tensor: reshaped.unwrap_or_else(|| tensor.clone()),
+        }
+    }
+
+    fn batches(&self) -> bool {
+        self.config.max_batch_size > 0
     }
 
     pub fn metadata(&self, versions: Vec<u64>) -> ModelMetadata {

@@ -2,8 +2,7 @@
 
 use super::Port;
 use super::plans::InputShapes;
-use crate::TensorMetadata;
-use crate::config_text::{FileTensor, ModelFile};
+use crate::config_text::{CompletedTensor, FileTensor, ModelFile};
 use crate::store::Packed;
 use std::sync::Arc;
 use sublet_device::DeviceError;
@@ -44,12 +43,13 @@ impl Program {
     pub(super) fn ports(
         &self,
         values: impl Iterator<Item = ValueId>,
-        tensors: Vec<TensorMetadata>,
+        tensors: Vec<CompletedTensor>,
     ) -> Vec<Port> {
         let names: Vec<_> = values.map(|id| &self.graph().value(id).name).collect();
-        let port = |tensor: TensorMetadata| {
-            let index = names.iter().position(|&name| *name == tensor.name);
-            Port { index: index.expect("served tensors are tensors of the model"), tensor }
+        let port = |CompletedTensor { metadata, reshape }| {
+            let index = names.iter().position(|&name| *name == metadata.name);
+            let index = index.expect("served tensors are tensors of the model");
+            Port { index, tensor: metadata, reshape }
         };
         tensors.into_iter().map(port).collect()
     }

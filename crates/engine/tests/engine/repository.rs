@@ -72,7 +72,7 @@ fn a_model_can_be_looked_at_without_an_engine() {
         shapes: x.into_iter().map(|shape| ("x".to_owned(), shape)).collect::<BTreeMap<_, _>>(),
         model_bytes_max: Bytes::from_mib(1),
     };
-    let look = |target: &str, options| inspect(target, &options, Arc::new(Evaluator::default()));
+    let look = |target: &str, options| inspect(target, &options, Arc::new(Evaluator));
     let newest = look("m", options(None, None)).unwrap();
     assert_eq!((newest.version, newest.platform), (2, "onnx"));
     assert_eq!(newest.layout.bytes, Bytes::from_kib(48));

@@ -71,6 +71,33 @@ fn batches_keep_to_the_limit() {
 }
 
 #[test]
+fn clients_may_see_other_shapes_than_the_model() {
+    let scene = Scene::new(RepositoryMode::None);
+    scene.write("m/1/model.onnx", onnx::adder(1.0));
+    scene.write(
+        "m/config.pbtxt",
+        r#"input { name: "x" data_type: TYPE_FP32 dims: [6] reshape { shape: [3, 2] } }
+           output { name: "y" data_type: TYPE_FP32 dims: [2, 3] reshape { shape: [3, 2] } }"#,
+    );
+    scene.write("b/1/model.onnx", onnx::adder(1.0));
+    scene.write(
+        "b/config.pbtxt",
+        r#"max_batch_size: 4 input { name: "x" dims: [1, 2, 1] reshape { shape: [2] } }
+           output { name: "y" dims: [1, 2] reshape { shape: [2] } }"#,
+    );
+    let running = scene.start();
+    let shape_of = |model: &str, shape: &[usize]| {
+        let response = running.infer(request(model, zeros(shape))).unwrap();
+        response.outputs[0].tensor.shape().to_vec()
+    };
+    assert_eq!(shape_of("m", &[6]), [2, 3]);
+    assert_eq!(shape_of("b", &[3, 1, 2, 1]), [3, 1, 2]);
+    check_invalid(&running, "m", vec![named("x", zeros(&[3, 2]))], "has shape [3, 2], [6] is");
+    let config = running.engine.config("m", None).unwrap();
+    assert_eq!(config.inputs[0].reshape, Some(vec![3, 2]));
+}
+
+#[test]
 fn unknown_models_and_versions_are_not_found() {
     let scene = Scene::new(RepositoryMode::Explicit);
     scene.write("m.onnx", onnx::adder(1.0));

@@ -84,8 +84,7 @@ impl Scene {
         let devices: Vec<_> =
             (0..self.devices).map(|index| GatedDevice::new(index, options.clone())).collect();
         let as_devices = devices.iter().map(|device| device.clone() as Arc<dyn Device>).collect();
-        let engine =
-            Engine::start(self.config(), as_devices, Arc::new(Evaluator::default())).unwrap();
+        let engine = Engine::start(self.config(), as_devices, Arc::new(Evaluator)).unwrap();
         let events = Arc::new(Events::default());
         let listener = events.clone();
         engine.subscribe(Box::new(move |event| {
