@@ -219,3 +219,25 @@ fn a_configuration_must_agree_with_the_model() {
     let error = complete("m", Some(&text), &fixed).unwrap_err().to_string();
     assert!(error.contains("first dimension of 1"), "{error}");
 }
+
+#[test]
+fn damaged_texts_are_answered() {
+    let mut random = fastrand::Rng::with_seed(7);
+    let mut accepted = 0;
+    for _ in 0..3000 {
+        let mut bytes = FULL.as_bytes().to_vec();
+        for _ in 0..random.usize(1..4) {
+            let at = random.usize(..bytes.len());
+            match random.u8(..4) {
+                0 => bytes[at] = *random.choice(b"{}[]<>:,;\"'\\#-0x9\n\xc3").unwrap(),
+                1 => bytes.truncate(at.max(1)),
+                2 => drop(bytes.remove(at)),
+                _ => bytes.extend_from_within(at..),
+            }
+        }
+        let text = String::from_utf8_lossy(&bytes);
+        accepted += usize::from(parse_config_text(&text).is_ok());
+        assert!(parse_config_json(&text).is_err());
+    }
+    assert!((1..3000).contains(&accepted), "{accepted} accepted");
+}

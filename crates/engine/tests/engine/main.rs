@@ -1,6 +1,7 @@
 //! The engine as its users see it, on the CPU device: serving under memory pressure, the rules for requests, and the
 //! life of models. Nothing here sleeps: tests wait for conditions.
 
+mod bert;
 mod device;
 mod lifecycle;
 mod onnx;
