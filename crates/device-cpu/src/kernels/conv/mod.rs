@@ -55,8 +55,8 @@ impl Geometry {
     }
 
     fn is_pointwise(&self) -> bool {
-        let Window { kernel, stride, pad, .. } = self.window;
-        (kernel, stride, pad) == ([1; 3], [1; 3], [0; 3])
+        let Window { kernel, stride, input, output, pad, .. } = self.window;
+        (kernel, stride, pad) == ([1; 3], [1; 3], [0; 3]) && input == output
     }
 }
 

@@ -1,9 +1,13 @@
 //! Operators through the evaluator: small cases with known results, and random ones against naive loops.
 
+mod convolution;
+mod elementwise;
 mod generation;
 mod images;
 mod indexing;
+mod layers;
 mod movement;
+mod products;
 mod reduction;
 mod selection;
 mod signals;
