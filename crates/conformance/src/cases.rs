@@ -24,6 +24,13 @@ impl Case {
     }
 }
 
+impl Case {
+    /// Whether the model computes in 8-bit integers.
+    pub fn quantised(&self) -> bool {
+        self.file == "smart-turn.onnx"
+    }
+}
+
 /// Every model on several shapes. The same seed gives the same inputs.
 pub fn cases(seed: u64) -> Vec<Case> {
     let mut cases = Vec::new();
@@ -64,7 +71,7 @@ pub fn cases(seed: u64) -> Vec<Case> {
     }
     for (index, (label, shape)) in [
         ("1x3x48x192", [1, 3, 48, 192]),
-        ("1x3x32x100", [1, 3, 32, 100]),
+        ("1x3x48x128", [1, 3, 48, 128]),
         ("6x3x48x192", [6, 3, 48, 192]),
     ]
     .into_iter()
@@ -182,21 +189,28 @@ fn silero(cases: &mut Vec<Case>, draw: &mut fastrand::Rng) {
     }
 }
 
-/// Smooth blobs with noise in −1…1, like a normalised photograph.
+/// Dark strokes on a white page, in −1…1, as a scan of text; every channel alike.
 fn image(shape: &[usize], draw: &mut fastrand::Rng) -> Literal {
-    let width = shape[3] as f32;
-    let (a, b) = (draw.f32() * 6.0 + 1.0, draw.f32() * 6.0 + 1.0);
-    let values: Vec<f32> = (0..shape.iter().product())
-        .map(|index: usize| {
-            let (x, y) = ((index % shape[3]) as f32 / width, (index / shape[3]) as f32 / width);
-            (0.7 * (TAU * a * x).sin() * (TAU * b * y).cos() + 0.3 * (draw.f32() * 2.0 - 1.0))
-                .clamp(-1.0, 1.0)
-        })
-        .collect();
+    let (height, width) = (shape[2], shape[3]);
+    let mut values = Vec::with_capacity(shape.iter().product());
+    for _ in 0..shape[0] {
+        let mut page = vec![0.95f32; height * width];
+        for _ in 0..height * width / 250 {
+            let (high, wide) =
+                if draw.bool() { (draw.usize(6..18), 2) } else { (2, draw.usize(4..12)) };
+            let line = draw.usize(..height.div_ceil(36)) * 36 + 8 + draw.usize(..8);
+            let left = draw.usize(..width);
+            for y in line..(line + high).min(height) {
+                page[y * width + left..y * width + (left + wide).min(width)].fill(-0.9);
+            }
+        }
+        page.iter_mut().for_each(|pixel| *pixel += 0.04 * (draw.f32() - 0.5));
+        values.extend(page.repeat(shape[1]));
+    }
     Literal::f32(shape, &values)
 }
 
-/// A voice-like tone with harmonics and a little noise, in −1…1; each row another pitch.
+/// A voice-like tone with harmonics and a little noise, struck four times a second, in −1…1; each row another pitch.
 fn audio(shape: &[usize], rate: f32, draw: &mut fastrand::Rng) -> Literal {
     let row: usize = shape[1..].iter().product();
     let mut values = Vec::with_capacity(shape[0] * row);
@@ -206,7 +220,8 @@ fn audio(shape: &[usize], rate: f32, draw: &mut fastrand::Rng) -> Literal {
             let phase = TAU * pitch * sample as f32 / rate;
             let tone: f32 =
                 (1..6).map(|harmonic| (phase * harmonic as f32).sin() / harmonic as f32).sum();
-            values.push(0.3 * tone + 0.01 * (draw.f32() * 2.0 - 1.0));
+            let fade = (-3.0 * (sample as f32 / rate * 4.0).fract()).exp();
+            values.push(0.3 * fade * tone + 0.002 * (draw.f32() * 2.0 - 1.0));
         }
     }
     Literal::f32(shape, &values)

@@ -2,7 +2,9 @@
 
 use sublet_graph::{DType, Literal};
 
-/// As `numpy.allclose`: `|got − want| ≤ absolute + relative·|want|`, NaN equals NaN.
+/// As `numpy.allclose`: `|got − want| ≤ absolute + relative·|want|`, NaN equals NaN. For `f32` and `f64`, `absolute`
+/// is at least one rounding of the tensor's largest element: a sum of such elements that cancels cannot be known
+/// better.
 #[derive(Debug, Clone, Copy)]
 pub struct Tolerance {
     pub relative: f64,
@@ -25,7 +27,15 @@ pub fn difference(got: &Literal, want: &Literal, tolerance: Tolerance) -> Option
         let index = got.iter().zip(&want).position(|(got, want)| got != want)?;
         return Some(format!("element {index} is {}, expected {}", got[index], want[index]));
     }
+    let rounding = match want.dtype() {
+        DType::F32 => f64::from(f32::EPSILON),
+        DType::F64 => f64::EPSILON,
+        _ => 0.0,
+    };
     let (got, want) = (floats(got), floats(want));
+    let finite = want.iter().map(|want| want.abs()).filter(|want| want.is_finite());
+    let absolute = tolerance.absolute.max(rounding * finite.fold(0.0, f64::max));
+    let tolerance = Tolerance { absolute, ..tolerance };
     let index = got.iter().zip(&want).position(|(&got, &want)| !close(got, want, tolerance))?;
     Some(format!("element {index} is {}, expected {}", got[index], want[index]))
 }

@@ -9,7 +9,7 @@ use sublet_device::{DeviceError, Image};
 use sublet_device_cpu::{Evaluator, run_plan};
 use sublet_graph::{InferError, Literal, Model, RewriteOptions, TypeError};
 use sublet_import::{ExternalData, ImportError, Limits};
-use sublet_plan::{CompileOptions, Layout, LayoutOptions, Plan, PlanError};
+use sublet_plan::{CompileOptions, Layout, LayoutOptions, Plan, PlanError, control_inputs};
 
 /// Why a model did not answer.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -58,9 +58,8 @@ impl Loaded {
     /// Runs the model on inputs in its own order and returns its outputs in order.
     pub fn run(&self, inputs: &[Literal]) -> Result<Vec<Literal>, Failure> {
         let graph = &self.model.graph;
-        let shape = |at| inputs.get(at).map(|input: &Literal| input.shape().to_vec());
-        let shapes: Vec<_> = (0..graph.inputs.len()).map(shape).collect();
-        let plan = self.plan(&shapes)?;
+        let given: Vec<_> = (0..graph.inputs.len()).map(|at| inputs.get(at)).collect();
+        let plan = self.plan(&given)?;
         Ok(run_plan(&plan, &self.image, inputs)?)
     }
 
@@ -72,19 +71,33 @@ impl Loaded {
         let graph = &self.model.graph;
         let given: Vec<_> =
             graph.inputs.iter().map(|input| inputs.get(&graph.value(input.value).name)).collect();
-        let shapes: Vec<_> =
-            given.iter().map(|input| input.map(|input| input.shape().to_vec())).collect();
-        let plan = self.plan(&shapes)?;
+        let plan = self.plan(&given)?;
         let given: Vec<Literal> = given.into_iter().flatten().cloned().collect();
         let outputs = run_plan(&plan, &self.image, &given)?;
         let names = plan.outputs.iter().map(|output| output.name.clone());
         Ok(names.zip(outputs).collect())
     }
 
-    fn plan(&self, shapes: &[Option<Vec<usize>>]) -> Result<Plan, Failure> {
+    /// A plan for these inputs; as when serving, it is made for the values of those that steer the model.
+    fn plan(&self, inputs: &[Option<&Literal>]) -> Result<Plan, Failure> {
+        let (graph, layout) = (&self.model.graph, &self.image.layout);
+        let shapes: Vec<_> =
+            inputs.iter().map(|input| input.map(|input| input.shape().to_vec())).collect();
+        let mut known = vec![None; inputs.len()];
+        for index in control_inputs(graph) {
+            known[index] = inputs[index].cloned();
+        }
         let options = CompileOptions::default();
-        let layout = &self.image.layout;
-        Ok(Plan::compile(&self.model.graph, &self.image, layout, shapes, &Evaluator, &options)?)
+        let plan = Plan::compile_knowing(
+            graph,
+            &self.image,
+            layout,
+            &shapes,
+            &known,
+            &Evaluator,
+            &options,
+        );
+        Ok(plan?)
     }
 }
 

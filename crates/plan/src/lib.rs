@@ -6,6 +6,7 @@
 
 mod arena;
 mod compile;
+mod control_inputs;
 mod display;
 mod error;
 mod estimate;
@@ -17,6 +18,7 @@ mod weights;
 
 pub use arena::ALIGN;
 pub use compile::CompileOptions;
+pub use control_inputs::control_inputs;
 pub use error::PlanError;
 pub use estimate::{LoadEstimate, SegmentArrival, copy_time};
 pub use layout::{Layout, LayoutOptions, Segment, WeightPlace};

@@ -15,6 +15,9 @@ pub struct Plan {
     pub arena_bytes: usize,
     /// How many leading segments of the image the whole plan needs.
     pub segments: u32,
+    /// Why this body of control flow cannot run on its inputs: a branch that is never taken with these shapes may well
+    /// break an operator's rules, and only taking it is an error.
+    pub unusable: Option<String>,
 }
 
 /// A value computed, or given, at run time.

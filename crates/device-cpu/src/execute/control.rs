@@ -4,7 +4,7 @@ use super::held::copy;
 use super::prepare::PreparedStep;
 use super::stack::Stack;
 use super::{Failure, Held, Prepped, Weights};
-use crate::{Tensor, View};
+use crate::{KernelError, Tensor, View};
 use sublet_device::AlignedBuffer;
 use sublet_graph::{DType, Op, ScanOptions};
 use sublet_plan::{Operand, Step};
@@ -46,6 +46,9 @@ impl Prepped<'_> {
         weights: &W,
         inputs: impl Iterator<Item = Held<'h>>,
     ) -> Result<Vec<Tensor>, Failure> {
+        if let Some(why) = &self.plan.unusable {
+            return Err(KernelError::Invalid(why.clone()).into());
+        }
         let mut held = self.prepared.no_held();
         for (input, value) in self.plan.inputs.iter().zip(inputs) {
             held[input.slot.0 as usize] = Some(value);

@@ -52,8 +52,8 @@ pub(super) fn branch(editor: &mut Editor, node: usize) -> bool {
             },
         );
     }
-    editor.remove(node);
-    // What the body only passes on is read directly.
+    editor.disown(node);
+    // What the body only passes on is read directly, and must not die with the node that passed it on.
     for (output, inner) in this.outputs.iter().zip(&body.outputs) {
         let source = outer[inner.0 as usize];
         if let (Some(output), Some(source)) = (output, source)
@@ -62,5 +62,6 @@ pub(super) fn branch(editor: &mut Editor, node: usize) -> bool {
             editor.alias(*output, source);
         }
     }
+    editor.remove(node);
     true
 }

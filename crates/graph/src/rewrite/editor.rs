@@ -214,11 +214,16 @@ impl<'a> Editor<'a> {
         id
     }
 
-    /// Removes a node whose outputs inserted nodes make from now on.
-    pub fn remove(&mut self, node: usize) {
+    /// Takes a node's outputs away, which inserted nodes make from now on, or which are aliased next. The node goes on
+    /// reading its inputs until it is removed.
+    pub fn disown(&mut self, node: usize) {
         for output in std::mem::take(&mut self.graph.nodes[node].outputs).into_iter().flatten() {
             self.maker[output.0 as usize] = None;
         }
+    }
+
+    /// Removes a node without outputs, and what only it read.
+    pub fn remove(&mut self, node: usize) {
         self.bury(node);
     }
 

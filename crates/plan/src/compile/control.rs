@@ -3,7 +3,7 @@
 use super::emit::Emitter;
 use super::value::{Home, Id, Value};
 use crate::{Plan, PlanError};
-use sublet_graph::{DType, Graph, Node, ScanOptions, TensorType};
+use sublet_graph::{DType, Graph, InferError, Node, ScanOptions, TensorType};
 
 /// A compiled body and what is known of its outputs.
 struct Body {
@@ -31,8 +31,18 @@ impl Emitter<'_> {
             return self.graph(taken, outer);
         }
         let outer: Vec<_> = outer.iter().map(|&id| self.value(id).clone()).collect();
-        let then_body = self.body(node, then_branch, &outer)?;
-        let else_body = self.body(node, else_branch, &outer)?;
+        let then_body = self.body(node, then_branch, &outer);
+        let else_body = self.body(node, else_branch, &outer);
+        let (then_body, else_body) = match (then_body, else_body) {
+            (Ok(then_body), Ok(else_body)) => (then_body, else_body),
+            // The shapes may rule one branch out, which then is never taken: the other tells the types.
+            (Ok(then_body), Err(why)) => {
+                let else_body = unusable(&then_body, why)?;
+                (then_body, else_body)
+            }
+            (Err(why), Ok(else_body)) => (unusable(&else_body, why)?, else_body),
+            (Err(why), Err(_)) => return Err(why),
+        };
         self.check_outputs(node, then_body.outputs.len(), node.outputs.len())?;
         self.check_outputs(node, else_body.outputs.len(), node.outputs.len())?;
         let mut types = Vec::new();
@@ -210,6 +220,25 @@ impl Emitter<'_> {
         }
         Err(self.invalid(node, format!("a body has {given} outputs where {wanted} are wanted")))
     }
+}
+
+/// The body beside `usable` that breaks a rule: it has the same types, and fails when it is run. Whatever is not a
+/// matter of shapes is an error now.
+fn unusable(usable: &Body, why: PlanError) -> Result<Body, PlanError> {
+    if !matches!(why, PlanError::Infer { error: InferError::Invalid(_), .. }) {
+        return Err(why);
+    }
+    let plan = Plan {
+        inputs: usable.plan.inputs.clone(),
+        outputs: Vec::new(),
+        slots: usable.plan.slots.clone(),
+        literals: Vec::new(),
+        steps: Vec::new(),
+        arena_bytes: 0,
+        segments: 0,
+        unusable: Some(why.to_string()),
+    };
+    Ok(Body { plan, outputs: usable.outputs.clone() })
 }
 
 fn unknown(dtype: DType, shape: Option<Vec<usize>>) -> Value {

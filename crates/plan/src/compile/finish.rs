@@ -32,6 +32,7 @@ impl Emitter<'_> {
                 steps: Vec::new(),
                 arena_bytes: 0,
                 segments: 0,
+                unusable: None,
             },
         };
         places.inputs(inputs)?;

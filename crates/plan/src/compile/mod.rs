@@ -14,7 +14,7 @@ mod tests;
 
 use crate::{Layout, Plan, PlanError, WeightSource};
 use emit::Emitter;
-use sublet_graph::{Evaluate, Graph};
+use sublet_graph::{Evaluate, Graph, Literal};
 use value::{Home, Value};
 
 /// Limits of a plan.
@@ -53,20 +53,38 @@ impl Plan {
         evaluator: &dyn Evaluate,
         options: &CompileOptions,
     ) -> Result<Plan, PlanError> {
+        Self::compile_knowing(graph, weights, layout, inputs, &[], evaluator, options)
+    }
+
+    /// As [`Plan::compile`], for inputs whose values are known too: `known` is as long as `inputs`, or empty. The
+    /// plan still takes these inputs, and is right only for these values. Branches that they decide are taken here (see
+    /// [`control_inputs`](crate::control_inputs)).
+    pub fn compile_knowing(
+        graph: &Graph,
+        weights: &dyn WeightSource,
+        layout: &Layout,
+        inputs: &[Option<Vec<usize>>],
+        known: &[Option<Literal>],
+        evaluator: &dyn Evaluate,
+        options: &CompileOptions,
+    ) -> Result<Plan, PlanError> {
         if inputs.len() != graph.inputs.len() {
             return Err(PlanError::InputCount { given: inputs.len(), wanted: graph.inputs.len() });
         }
         let mut emitter = Emitter::new(weights, layout, evaluator, options);
         let mut bound = Vec::with_capacity(inputs.len());
         let mut given = Vec::with_capacity(inputs.len());
-        for (input, shape) in graph.inputs.iter().zip(inputs) {
+        for (index, (input, shape)) in graph.inputs.iter().zip(inputs).enumerate() {
             let info = graph.value(input.value);
             let id = match (shape, input.default) {
                 (Some(shape), _) => {
                     let dtype =
                         info.dtype.ok_or_else(|| PlanError::InputUntyped(info.name.clone()))?;
+                    let literal = known.get(index).cloned().flatten().filter(|literal| {
+                        literal.dtype() == dtype && literal.shape() == shape.as_slice()
+                    });
                     let shape = Some(shape.clone());
-                    let value = Value { dtype, shape, literal: None, home: Home::Computed };
+                    let value = Value { dtype, shape, literal, home: Home::Computed };
                     emitter.check_size(&info.name, &value)?;
                     let id = emitter.add(value);
                     given.push((info.name.clone(), id));
