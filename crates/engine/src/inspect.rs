@@ -78,8 +78,9 @@ pub fn inspect(
     let packed = pack(imported.model, imported.platform, LayoutOptions::default());
     let program = Program { packed, evaluator, options: CompileOptions::default() };
     let shapes = shapes(&program, &options.shapes)?;
+    let wanted = shapes.iter().map(|shape| shape.clone().map(Into::into)).collect();
     let plan = program
-        .compile(&shapes)
+        .compile(&wanted)
         .map_err(|error| EngineError::new(ErrorKind::Invalid, error.to_string()));
     let inputs = program.inputs().map(|id| program.graph().value(id).name.clone());
     let shapes = inputs.zip(shapes).filter_map(|(name, shape)| Some((name, shape?))).collect();

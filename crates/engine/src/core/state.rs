@@ -237,7 +237,7 @@ impl State {
         } else {
             let mut shapes = first.admitted.shapes.clone();
             for shape in shapes.iter_mut().flatten() {
-                shape[0] = rows as usize;
+                shape.dims[0] = rows as usize;
             }
             first.served.plan(&shapes)
         };

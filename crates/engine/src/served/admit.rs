@@ -1,8 +1,9 @@
 //! Checks a request against the model: every rule that does not need the plan.
 
-use super::plans::InputShapes;
+use super::plans::{InputShape, InputShapes};
 use super::{Port, Served};
 use crate::{EngineError, ErrorKind, InferRequest, NamedTensor, TensorMetadata};
+use bytes::Bytes;
 use std::collections::HashMap;
 use std::hash::BuildHasher;
 use sublet_graph::{Dim, Literal};
@@ -34,7 +35,7 @@ impl Served {
             let Some(tensor) = tensor else { continue };
             let shape = self.model_shape(port, tensor);
             inputs[port.index] = tensor.reshaped(shape.clone());
-            shapes[port.index] = Some(shape);
+            shapes[port.index] = Some(self.input_shape(port, shape, tensor));
         }
         let key = self.batch_key(&shapes);
         Ok(Admitted { inputs: inputs.into_iter().flatten().collect(), shapes, rows, key, outputs })
@@ -45,9 +46,16 @@ impl Served {
         let given = self.match_inputs(inputs).ok()?;
         let mut shapes: InputShapes = vec![None; self.program.graph().inputs.len()];
         for (port, tensor) in self.inputs.iter().zip(given) {
-            shapes[port.index] = tensor.map(|tensor| self.model_shape(port, tensor));
+            shapes[port.index] =
+                tensor.map(|tensor| self.input_shape(port, self.model_shape(port, tensor), tensor));
         }
         Some(shapes)
+    }
+
+    fn input_shape(&self, port: &Port, dims: Vec<usize>, tensor: &Literal) -> InputShape {
+        let steers = self.switches.contains(&port.index);
+        // Copied: the cache of plans must not keep the request's whole body.
+        InputShape { dims, switch: steers.then(|| Bytes::copy_from_slice(tensor.bytes())) }
     }
 
     /// The tensor's shape as the model sees it.
@@ -155,11 +163,11 @@ impl Served {
         Ok(outputs)
     }
 
-    /// Equal for requests that may run in one batch: their shapes without the batch dimension.
+    /// Equal for requests that may run in one batch: their shapes without the batch dimension, and their switches.
     fn batch_key(&self, shapes: &InputShapes) -> BatchKey {
         let batches = usize::from(self.batches());
-        let rests: Vec<_> =
-            shapes.iter().map(|shape| shape.as_ref().map(|shape| &shape[batches..])).collect();
+        let rest = |shape: &'_ InputShape| (shape.dims[batches..].to_vec(), shape.switch.clone());
+        let rests: Vec<_> = shapes.iter().map(|shape| shape.as_ref().map(rest)).collect();
         BatchKey(self.shape_hasher.hash_one(rests))
     }
 

@@ -29,6 +29,8 @@ pub(crate) struct Served {
     pub source: Option<Source>,
     inputs: Vec<Port>,
     outputs: Vec<Port>,
+    /// Inputs, by index, whose values plans are made for.
+    switches: Vec<usize>,
     plans: PlanCache,
     /// Hashes shapes into batch keys.
     shape_hasher: RandomState,
@@ -73,6 +75,7 @@ impl Served {
             config: Arc::new(completed.config),
             inputs,
             outputs,
+            switches: sublet_plan::control_inputs(program.graph()),
             plans: PlanCache::new(plans_max),
             shape_hasher: RandomState::new(),
             program,

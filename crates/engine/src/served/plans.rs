@@ -1,13 +1,27 @@
 //! The plans of one model version, by input shapes: bounded, least recently used out.
 
 use super::program::{Program, as_device_error};
+use bytes::Bytes;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 use sublet_device::{DeviceError, LazyPlan};
 use sublet_plan::Plan;
 
-/// The shape of each graph input, in order; `None` for one that keeps its default.
-pub(crate) type InputShapes = Vec<Option<Vec<usize>>>;
+/// What a plan is made for: the shape of each graph input, in order; `None` for one that keeps its default.
+pub(crate) type InputShapes = Vec<Option<InputShape>>;
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub(crate) struct InputShape {
+    pub dims: Vec<usize>,
+    /// The elements of an input that steers the model: the plan is made for them.
+    pub switch: Option<Bytes>,
+}
+
+impl From<Vec<usize>> for InputShape {
+    fn from(dims: Vec<usize>) -> Self {
+        InputShape { dims, switch: None }
+    }
+}
 
 /// Made when first asked for; whoever asks meanwhile waits for the one who makes it.
 pub(crate) type CachedPlan = LazyPlan<Box<dyn Fn() -> Result<Plan, DeviceError> + Send + Sync>>;

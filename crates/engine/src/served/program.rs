@@ -6,7 +6,7 @@ use crate::config_text::{CompletedTensor, FileTensor, ModelFile};
 use crate::store::Packed;
 use std::sync::Arc;
 use sublet_device::DeviceError;
-use sublet_graph::{Dim, Evaluate, Graph, InferError, ValueId};
+use sublet_graph::{Dim, Evaluate, Graph, InferError, Literal, ValueId};
 use sublet_plan::{CompileOptions, Plan, PlanError};
 use sublet_units::Bytes;
 
@@ -27,8 +27,21 @@ impl Program {
 
     pub fn compile(&self, shapes: &InputShapes) -> Result<Plan, PlanError> {
         let image = &*self.packed.image;
-        let evaluator = &*self.evaluator;
-        Plan::compile(self.graph(), image, &image.layout, shapes, evaluator, &self.options)
+        let graph = self.graph();
+        let dims: Vec<_> =
+            shapes.iter().map(|shape| shape.as_ref().map(|shape| shape.dims.clone())).collect();
+        let known: Vec<_> = graph
+            .inputs
+            .iter()
+            .zip(shapes)
+            .map(|(input, shape)| {
+                let shape = shape.as_ref()?;
+                let dtype = graph.value(input.value).dtype?;
+                Literal::new(dtype, shape.dims.clone(), shape.switch.clone()?)
+            })
+            .collect();
+        let (layout, evaluator) = (&image.layout, &*self.evaluator);
+        Plan::compile_knowing(graph, image, layout, &dims, &known, evaluator, &self.options)
     }
 
     /// The graph's inputs, in order.
@@ -69,7 +82,7 @@ impl Program {
             let dims = &self.graph().value(input.value).dims;
             shapes.push(match (input.default, dims) {
                 (Some(_), _) => None,
-                (None, Some(dims)) => Some(dims.iter().map(&mut size).collect()),
+                (None, Some(dims)) => Some(dims.iter().map(&mut size).collect::<Vec<_>>().into()),
                 (None, None) => return None,
             });
         }
