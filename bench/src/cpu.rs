@@ -30,7 +30,13 @@ pub fn run(threads: usize, python: &Path, script: &Path, filter: &str) -> Result
     let device = format!("cpu,threads={threads},memory=4GiB");
     let served = engines::serve(&repository, &device, &scratch.path().join("store"))?;
     let mut reference = Reference::start(python, script)?;
-    println!("{:<34} {:>10} {:>14} {:>7}", format!("{threads} threads, medians"), "sublet ms", "onnxruntime ms", "ratio");
+    println!(
+        "{:<34} {:>10} {:>14} {:>7}",
+        format!("{threads} threads, medians"),
+        "sublet ms",
+        "onnxruntime ms",
+        "ratio"
+    );
     let mut ratios = Vec::new();
     for case in &cases {
         let path = fetch(case)?;
@@ -42,7 +48,13 @@ pub fn run(threads: usize, python: &Path, script: &Path, filter: &str) -> Result
             theirs.extend(time_reference(&mut reference, &path, &inputs, threads)?);
         }
         let (ours, theirs) = (median(ours), median(theirs));
-        println!("{:<34} {:>10.3} {:>14.3} {:>7.2}", case.name(), ours * 1e3, theirs * 1e3, ours / theirs);
+        println!(
+            "{:<34} {:>10.3} {:>14.3} {:>7.2}",
+            case.name(),
+            ours * 1e3,
+            theirs * 1e3,
+            ours / theirs
+        );
         ratios.push(ours / theirs);
     }
     served.engine.shutdown(Duration::from_secs(5));
@@ -70,7 +82,11 @@ fn place(case: &Case, repository: &Path) -> Result<()> {
         false => vec![source.clone()],
     };
     for file in files {
-        let name = if source.is_dir() { file.file_name().context("a file")?.to_owned() } else { "model.onnx".into() };
+        let name = if source.is_dir() {
+            file.file_name().context("a file")?.to_owned()
+        } else {
+            "model.onnx".into()
+        };
         fs::copy(&file, folder.join(name))?;
     }
     Ok(())
@@ -81,7 +97,9 @@ fn request(case: &Case) -> InferRequest {
     InferRequest {
         model: model_name(case),
         version: None,
-        inputs: inputs.map(|(name, tensor)| NamedTensor { name: name.clone(), tensor: tensor.clone() }).collect(),
+        inputs: inputs
+            .map(|(name, tensor)| NamedTensor { name: name.clone(), tensor: tensor.clone() })
+            .collect(),
         outputs: Vec::new(),
         priority: 0,
         timeout: None,
@@ -103,7 +121,12 @@ fn time(engine: &Engine, case: &Case) -> Result<Vec<f64>> {
     Ok(runs)
 }
 
-fn time_reference(reference: &mut Reference, model: &Path, inputs: &Path, threads: usize) -> Result<Vec<f64>> {
+fn time_reference(
+    reference: &mut Reference,
+    model: &Path,
+    inputs: &Path,
+    threads: usize,
+) -> Result<Vec<f64>> {
     let reply = reference.ask(&json!({
         "model": model, "inputs": inputs, "threads": threads, "seconds": TURN.as_secs_f64(),
     }))?;

@@ -46,7 +46,9 @@ enum Task {
 
 fn main() -> Result<()> {
     match Cli::parse().task {
-        Task::Cpu { threads, python, script, filter } => cpu::run(threads, &python, &script, &filter),
+        Task::Cpu { threads, python, script, filter } => {
+            cpu::run(threads, &python, &script, &filter)
+        }
         Task::Server { seconds } => server::run(seconds),
         Task::Soak { requests, seed } => soak::run(requests, seed),
     }

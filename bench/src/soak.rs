@@ -73,7 +73,9 @@ pub fn run(requests: u64, seed: u64) -> Result<()> {
                 }
             });
         }
-        let chaos = scope.spawn(|| chaos(&served.engine, &subjects, &counts, &issued, requests, seed, &repository));
+        let chaos = scope.spawn(|| {
+            chaos(&served.engine, &subjects, &counts, &issued, requests, seed, &repository)
+        });
         let mut warm = 0;
         while issued.load(Ordering::Relaxed) < requests {
             std::thread::sleep(Duration::from_millis(200));
@@ -99,8 +101,12 @@ fn subjects(seed: u64) -> Vec<Subject> {
             let width = if square { 24 } else { 128 + 64 * (index % 5) };
             let layers = 2 + index % 4;
             let file = |variant: u64| match square {
-                true => sublet_catalog::convolutions(seed + index as u64 * 2 + variant, layers, width),
-                false => sublet_catalog::perceptron(seed + index as u64 * 2 + variant, layers, width),
+                true => {
+                    sublet_catalog::convolutions(seed + index as u64 * 2 + variant, layers, width)
+                }
+                false => {
+                    sublet_catalog::perceptron(seed + index as u64 * 2 + variant, layers, width)
+                }
             };
             let shape = if square { vec![1, width, 16, 16] } else { vec![1, width] };
             let values = |draw: &mut fastrand::Rng| -> Vec<f32> {
@@ -143,7 +149,11 @@ fn write_model(repository: &Path, subject: &Subject, variant: usize) -> Result<(
     let folder = repository.join(&subject.name);
     fs::create_dir_all(folder.join("1"))?;
     if subject.width % 128 == 0 || subject.square {
-        let dims = if subject.square { format!("[{}, 16, 16]", subject.width) } else { format!("[{}]", subject.width) };
+        let dims = if subject.square {
+            format!("[{}, 16, 16]", subject.width)
+        } else {
+            format!("[{}]", subject.width)
+        };
         let out = if subject.square { format!("[{}, 1, 1]", subject.width) } else { dims.clone() };
         fs::write(
             folder.join("config.pbtxt"),
@@ -208,7 +218,10 @@ fn one_request(engine: &Engine, subjects: &[Subject], counts: &Counts, draw: &mu
                 counts.answered.fetch_add(1, Ordering::Relaxed);
             } else {
                 counts.wrong.fetch_add(1, Ordering::Relaxed);
-                eprintln!("\n{}: input {input} has another output than warm and alone", subject.name);
+                eprintln!(
+                    "\n{}: input {input} has another output than warm and alone",
+                    subject.name
+                );
             }
         }
         Err(error) => note_error(&error, &subject.name, counts),
@@ -258,7 +271,10 @@ fn chaos(
                 engine.load(&subject.name, LoadOverride::default())?;
             }
             1 => {
-                fs::write(repository.join(&subject.name).join("1/model.onnx"), &subject.files[0][..1000])?;
+                fs::write(
+                    repository.join(&subject.name).join("1/model.onnx"),
+                    &subject.files[0][..1000],
+                )?;
                 let refused = engine.load(&subject.name, LoadOverride::default());
                 ensure!(refused.is_err(), "a truncated model was loaded");
                 write_model(repository, subject, 0)?;
@@ -273,10 +289,17 @@ fn chaos(
     Ok(())
 }
 
-fn report(served: &Served, counts: &Counts, resident: (u64, u64), took: Duration, requests: u64) -> Result<()> {
+fn report(
+    served: &Served,
+    counts: &Counts,
+    resident: (u64, u64),
+    took: Duration,
+    requests: u64,
+) -> Result<()> {
     let get = |count: &AtomicU64| count.load(Ordering::Relaxed);
     let swap_ins = served.swap_ins();
-    let pending: u64 = served.engine.statistics(None, None)?.iter().map(|model| model.pending).sum();
+    let pending: u64 =
+        served.engine.statistics(None, None)?.iter().map(|model| model.pending).sum();
     served.engine.shutdown(Duration::from_secs(10));
     let growth = (resident.1 as f64 / resident.0 as f64 - 1.0) * 100.0;
     println!(
@@ -291,7 +314,8 @@ fn report(served: &Served, counts: &Counts, resident: (u64, u64), took: Duration
         resident.0 as f64 / 1048576.0,
         resident.1 as f64 / 1048576.0
     );
-    let (answered, wrong, failed) = (get(&counts.answered), get(&counts.wrong), get(&counts.failed));
+    let (answered, wrong, failed) =
+        (get(&counts.answered), get(&counts.wrong), get(&counts.failed));
     println!(
         "soak: requests {requests} answered {answered} cancelled {} refused {} wrong {wrong} failed {failed} pending {pending} growth {growth:+.1} %",
         get(&counts.cancelled),

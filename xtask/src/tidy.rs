@@ -24,8 +24,11 @@ const EDGES: &[(&str, &[&str])] = &[
     ("server", &["units", "graph", "engine"]),
     ("catalog", &[]),
     ("conformance", &["units", "graph", "import", "plan", "device", "device-cpu", "catalog"]),
-    ("fuzz", &["import", "engine", "server", "graph"]),
-    ("bench", &["units", "graph", "engine", "server", "device", "device-cpu", "catalog"]),
+    ("fuzz", &["import", "engine", "server", "catalog"]),
+    (
+        "bench",
+        &["units", "graph", "engine", "server", "device", "device-cpu", "catalog", "conformance"],
+    ),
     (
         "sublet",
         &[

@@ -134,6 +134,15 @@ pub fn perceptron(seed: u64, layers: usize, width: usize) -> Vec<u8> {
     model.finish()
 }
 
+/// The smallest model: `max(x, 0)` of `f32[batch, width]`, from `x` to `y`, without weights.
+pub fn rectifier(width: usize) -> Vec<u8> {
+    Builder::new(0)
+        .declare(11, "x", &[None, Some(width)])
+        .declare(12, "y", &[None, Some(width)])
+        .node("Relu", &["x"], "y", vec![])
+        .finish()
+}
+
 /// A small picture classifier: `layers` of 3 × 3 convolutions with bias and ReLU over `channels`, a global average and
 /// a softmax. Input `x` is `f32[batch, channels, 16, 16]`, output `y` is `f32[batch, channels, 1, 1]`.
 pub fn convolutions(seed: u64, layers: usize, channels: usize) -> Vec<u8> {

@@ -8,5 +8,5 @@ mod generate;
 mod list;
 
 pub use fetch::{FetchError, Progress, cache_dir, fetch, fetch_wheel, is_cached, unpack};
-pub use generate::{convolutions, perceptron};
+pub use generate::{convolutions, perceptron, rectifier};
 pub use list::{File, Package, package, packages};

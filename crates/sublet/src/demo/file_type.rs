@@ -49,7 +49,7 @@ fn features(bytes: &[u8]) -> Vec<i32> {
 }
 
 /// Small files of well-known types, made here.
-pub fn samples() -> Vec<(&'static str, &'static str, Vec<u8>)> {
+pub fn samples() -> Vec<(&'static str, Vec<u8>)> {
     let rust = include_bytes!("file_type.rs").to_vec();
     let toml = include_bytes!("../../Cargo.toml").to_vec();
     let elf = std::env::current_exe().ok().and_then(|path| {
@@ -65,14 +65,14 @@ pub fn samples() -> Vec<(&'static str, &'static str, Vec<u8>)> {
                 <h1>Many models</h1><p>on <em>few</em> devices</p><script>console.log(1)</script></body></html>\n";
     let shell = "#!/bin/sh\nset -eu\nfor file in \"$@\"; do\n  if [ -f \"$file\" ]; then\n    wc -c < \"$file\"\n  fi\ndone\n";
     let mut samples = vec![
-        ("a Rust source", "rust", rust),
-        ("a Cargo manifest", "toml", toml),
-        ("a Python script", "python", python.into()),
-        ("a web page", "html", html.into()),
-        ("a shell script", "shell", shell.into()),
-        ("a picture", "bmp", bitmap()),
+        ("a Rust source", rust),
+        ("a Cargo manifest", toml),
+        ("a Python script", python.into()),
+        ("a web page", html.into()),
+        ("a shell script", shell.into()),
+        ("a picture", bitmap()),
     ];
-    samples.extend(elf.map(|elf| ("this program", "elf", elf)));
+    samples.extend(elf.map(|elf| ("this program", elf)));
     samples
 }
 

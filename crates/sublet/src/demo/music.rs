@@ -19,7 +19,7 @@ pub fn notes(sound: &[f32], model: &str, ask: &mut dyn Ask) -> Result<Vec<String
     let (notes, shape) = floats(&outputs, "StatefulPartitionedCall:1")?;
     let keys = shape[2];
     let sounding =
-        |key: usize| notes.iter().skip(key).step_by(keys).filter(|&&share| share > 0.5).count();
+        |key: usize| notes.iter().skip(key).step_by(keys).filter(|&&share| share > 0.3).count();
     let counts: Vec<usize> = (0..keys).map(sounding).collect();
     let most = counts.iter().copied().max().unwrap_or(0);
     Ok((0..keys)

@@ -26,24 +26,30 @@ pub struct Names<'a> {
     pub read: &'a str,
 }
 
-/// Finds and reads every line of a picture whose sides are multiples of 32.
+/// Finds and reads every line of some pictures whose sides are multiples of 32, model by model: all pictures through the
+/// first, then all lines through the next.
 ///
 /// `letters` is the reader's dictionary: its first class is blank, then one per line of the dictionary, then the space.
 pub fn read(
-    picture: &Picture,
+    pictures: &[Picture],
     names: &Names,
     letters: &[String],
     ask: &mut dyn Ask,
 ) -> Result<Vec<Line>> {
-    let outputs = ask.ask(names.detect, vec![("x", picture.to_channels(picture.width))])?;
-    let (map, _) = floats(&outputs, "fetch_name_0")?;
-    let mut lines = Vec::new();
-    for area in boxes(&map, picture.width, picture.height) {
-        let mut crop = picture.cut(area);
+    let mut crops = Vec::new();
+    for picture in pictures {
+        let outputs = ask.ask(names.detect, vec![("x", picture.to_channels(picture.width))])?;
+        let (map, _) = floats(&outputs, "fetch_name_0")?;
+        let areas = boxes(&map, picture.width, picture.height);
+        crops.extend(areas.into_iter().map(|area| picture.cut(area)));
+    }
+    let mut turned = Vec::new();
+    for crop in crops {
         let upside_down = is_upside_down(&crop, names.turn, ask)?;
-        if upside_down {
-            crop = crop.turned();
-        }
+        turned.push((if upside_down { crop.turned() } else { crop }, upside_down));
+    }
+    let mut lines = Vec::new();
+    for (crop, upside_down) in turned {
         let (text, score) = read_line(&crop, names.read, letters, ask)?;
         lines.push(Line { text, score, upside_down });
     }

@@ -65,50 +65,54 @@ impl Real {
         ask: &mut dyn Ask,
         tell: &mut dyn FnMut(String),
     ) -> Result<()> {
-        let (who, _) = TENANTS[tenant];
-        let model = |name: &str| format!("{who}-{name}");
         self.ask_text(tenant, ask, tell)?;
-        for (what, _, bytes) in file_type::samples() {
+        self.ask_types(tenant, ask, tell)?;
+        self.ask_speech(tenant, ask, tell)?;
+        ask_music(tenant, ask, tell)
+    }
+
+    fn ask_types(
+        &self,
+        tenant: usize,
+        ask: &mut dyn Ask,
+        tell: &mut dyn FnMut(String),
+    ) -> Result<()> {
+        let (who, _) = TENANTS[tenant];
+        for (what, bytes) in file_type::samples() {
             let (label, score) =
-                file_type::classify(&bytes, &self.labels, &model("file-type"), ask)?;
-            tell(format!(
-                "{who}: {what} of {} bytes is {label} ({:.0} % sure)",
-                bytes.len(),
-                score * 100.0
-            ));
+                file_type::classify(&bytes, &self.labels, &format!("{who}-file-type"), ask)?;
+            let (size, sure) = (bytes.len(), score * 100.0);
+            tell(format!("{who}: {what} of {size} bytes is {label} ({sure:.0} % sure)"));
         }
+        Ok(())
+    }
+
+    fn ask_speech(
+        &self,
+        tenant: usize,
+        ask: &mut dyn Ask,
+        tell: &mut dyn FnMut(String),
+    ) -> Result<()> {
+        let (who, _) = TENANTS[tenant];
         let babble = sound::babble(130.0 + 25.0 * tenant as f32);
         let silence = vec![0.0; sound::SPEECH_RATE / 4];
-        for (what, sound) in [
+        let sounds = [
             ("a spoken word", &self.recording),
             ("made-up syllables", &babble),
             ("silence", &silence),
-        ] {
-            let heard = voice::listen(sound, &model("voice"), ask)?;
-            let (seconds, all) =
-                (voice::seconds(&heard), sound.len() as f32 / sound::SPEECH_RATE as f32);
-            tell(format!(
-                "{who}: {what}: {seconds:.1} s of {all:.1} s are speech {}",
-                voice::bars(&heard)
-            ));
+        ];
+        for (what, sound) in sounds {
+            let heard = voice::listen(sound, &format!("{who}-voice"), ask)?;
+            let all = sound.len() as f32 / sound::SPEECH_RATE as f32;
+            let (seconds, bars) = (voice::seconds(&heard), voice::bars(&heard));
+            tell(format!("{who}: {what}: {seconds:.1} s of {all:.1} s are speech {bars}"));
         }
-        let done = turn::is_complete(&self.recording, &model("turn-end"), ask)?;
-        tell(format!(
-            "{who}: the speaker {} ({:.0} %)",
-            if done > 0.5 { "has finished" } else { "goes on" },
-            done * 100.0
-        ));
-        let chords = [[261.63, 329.63, 392.0], [220.0, 261.63, 329.63], [196.0, 246.94, 293.66]];
-        let chord = sound::chord(&chords[tenant], 0.3, 1.9, music::NOTE_RATE);
-        let notes = music::notes(&chord, &model("notes"), ask)?;
-        tell(format!("{who}: the chord is {}", notes.join(" ")));
-        let hertz = 110.0 + 15.0 * tenant as f32;
-        let (pitch, sure) =
-            music::pitch(&sound::saw(hertz, 1.0, sound::SPEECH_RATE), &model("pitch"), ask)?;
-        tell(format!(
-            "{who}: a string at {hertz:.0} Hz sounds at {pitch:.1} Hz ({:.0} % sure)",
-            sure * 100.0
-        ));
+        let hum = sound::saw(220.0, 1.0, sound::SPEECH_RATE);
+        for (what, sound) in [("the speaker", &self.recording), ("a hum", &hum)] {
+            let done = turn::is_complete(sound, &format!("{who}-turn-end"), ask)?;
+            let how = if done > 0.5 { "has finished" } else { "goes on" };
+            tell(format!("{who}: {what} {how} ({:.0} %)", done * 100.0));
+        }
         Ok(())
     }
 
@@ -122,19 +126,35 @@ impl Real {
         let [detect, turn, read] =
             ["ocr-detect", "ocr-turn", "ocr-read"].map(|name| format!("{who}-{name}"));
         let names = Names { detect: &detect, turn: &turn, read: &read };
-        for upside_down in [false, true] {
-            let picture = ocr::draw(&LINES[tenant], upside_down)?;
-            for line in ocr::read(&picture, &names, &self.letters, ask)? {
-                let how = if line.upside_down { "upside down, " } else { "" };
-                tell(format!(
-                    "{who}: the picture says \"{}\" ({how}{:.0} % sure)",
-                    line.text,
-                    line.score * 100.0
-                ));
-            }
+        let lines = &LINES[tenant];
+        let pictures = [ocr::draw(lines, false)?, ocr::draw(lines, true)?];
+        for line in ocr::read(&pictures, &names, &self.letters, ask)? {
+            let how = if line.upside_down { "upside down, " } else { "" };
+            let (text, sure) = (line.text, line.score * 100.0);
+            tell(format!("{who}: the picture says \"{text}\" ({how}{sure:.0} % sure)"));
         }
         Ok(())
     }
+}
+
+fn ask_music(tenant: usize, ask: &mut dyn Ask, tell: &mut dyn FnMut(String)) -> Result<()> {
+    let (who, _) = TENANTS[tenant];
+    // C major, A minor, G major; each tenant starts with another.
+    let chords = [[261.63, 329.63, 392.0], [220.0, 261.63, 329.63], [196.0, 246.94, 293.66]];
+    for chord in [chords[tenant], chords[(tenant + 1) % 3]] {
+        let sound = sound::chord(&chord, 0.3, 1.9, music::NOTE_RATE);
+        let notes = music::notes(&sound, &format!("{who}-notes"), ask)?;
+        tell(format!("{who}: the chord is {}", notes.join(" ")));
+    }
+    for hertz in [110.0 + 15.0 * tenant as f32, 196.0] {
+        let sound = sound::saw(hertz, 1.0, sound::SPEECH_RATE);
+        let (pitch, sure) = music::pitch(&sound, &format!("{who}-pitch"), ask)?;
+        let sure = sure * 100.0;
+        tell(format!(
+            "{who}: a string at {hertz:.0} Hz sounds at {pitch:.1} Hz ({sure:.0} % sure)"
+        ));
+    }
+    Ok(())
 }
 
 /// Generated models know nothing: the numbers that they answer are only compared.

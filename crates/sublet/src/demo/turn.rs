@@ -106,7 +106,8 @@ mod tests {
 
     #[test]
     fn a_tone_lights_the_band_that_it_lies_in() {
-        let tone: Vec<f32> = (0..SAMPLES).map(|at| (TAU * 1000.0 * at as f64 / 16_000.0).sin() as f32).collect();
+        let tone: Vec<f32> =
+            (0..SAMPLES).map(|at| (TAU * 1000.0 * at as f64 / 16_000.0).sin() as f32).collect();
         let features = features(&tone);
         let values = features.to_f32s().unwrap();
         let band = |mel: usize| values[mel * FRAMES + FRAMES / 2];
