@@ -19,6 +19,7 @@ mod linear;
 mod norm;
 mod pattern;
 mod probe;
+mod quantized;
 mod residual;
 mod unary;
 
@@ -99,6 +100,7 @@ const FUSIONS: &[(&str, Apply)] = &[
     ("gelu", gelu::gelu),
     ("layer-norm", norm::layer_norm),
     ("rms-norm", norm::rms_norm),
+    ("quantized-matmul", quantized::matmul),
     ("linear", linear::linear),
     ("linear-bias", linear::bias),
     ("affine", affine::affine),

@@ -247,6 +247,28 @@ fn products_with_a_matrix_become_linear() {
 }
 
 #[test]
+fn products_of_dequantised_matrices_stay_in_integers() {
+    for columns in [1, 4] {
+        let build = |b: &mut Builder| {
+            let x = b.input("x", &[0, 2, 3]);
+            let scale = b.scalar(0.01);
+            let zero = b.weight(Literal::from_values(DType::U8, &[], &[120u8]));
+            let quantize = Op::QuantizeLinear { axis: 1, block: 0, to: None };
+            let dequantize = Op::DequantizeLinear { axis: 1, block: 0 };
+            let a = b.node(quantize, &[x, scale, zero]);
+            let a = b.node(dequantize.clone(), &[a, scale, zero]);
+            let bytes: Vec<i8> = (0..12).map(|at: i8| at * 9 % 101 - 50).collect();
+            let w = b.weight(Literal::from_values(DType::I8, &[3, 4], &bytes));
+            let scales = b.random(&[columns]);
+            let w = b.node(dequantize, &[w, scales]);
+            let y = b.node(Op::MatMul, &[a, w]);
+            b.output(y);
+        };
+        check_rewrite(build, &[&[5, 2, 3]], "QuantizeLinear MatMulInteger Cast Mul");
+    }
+}
+
+#[test]
 fn a_value_that_others_read_is_not_fused_away() {
     let build = |b: &mut Builder| {
         let x = b.input("x", &[0, 3]);
@@ -608,6 +630,20 @@ fn keys_without_a_transpose_are_not_attention() {
     };
     let shapes: [&[usize]; 3] = [&[2, 2, 3, 4], &[2, 2, 4, 3], &[2, 2, 3, 4]];
     check_rewrite(build, &shapes, "MatMul Softmax MatMul");
+}
+
+#[test]
+fn a_branch_that_passes_a_computed_value_on_keeps_it() {
+    let build = |b: &mut Builder| {
+        let x = b.input("x", &[2, 3]);
+        let condition = b.weight(Literal::bool(&[], &[true]));
+        let computed = b.node(Op::Unary(Unary::Sin), &[x]);
+        let op = Op::If { then_branch: body(None), else_branch: body(Some(Unary::Exp)) };
+        let y = b.node(op, &[condition, computed]);
+        let y = b.node(Op::Unary(Unary::Neg), &[y]);
+        b.output(y);
+    };
+    check_rewrite(build, &[&[2, 3]], "Sin Neg");
 }
 
 /// A body with one input and one output, `unary` of it or the input itself.
