@@ -1,11 +1,12 @@
 //! Positions of extreme values: arg max, arg min, and the k largest or smallest.
 
 use super::operands::{around, invalid};
-use super::order::keys;
+use super::order::{keys, narrow_keys};
 use super::parallel;
+use super::simd::vectorise;
 use super::strided::with_unit;
 use crate::{KernelError, View, ViewMut};
-use sublet_graph::shape;
+use sublet_graph::{DType, shape};
 
 /// Which of several values an operator looks for.
 #[derive(Clone, Copy, PartialEq)]
@@ -32,18 +33,34 @@ pub fn arg_extreme(
     if len == 0 {
         return Err(invalid("no values to choose the extreme one from"));
     }
-    let mut keys = keys(x)?;
-    if extreme == Extreme::Smallest {
+    let axes = [len, inner];
+    if x.dtype == DType::F32 {
+        let mut keys = narrow_keys(x.values());
+        if extreme == Extreme::Smallest {
+            keys.iter_mut().for_each(|key| *key = if *key == i32::MAX { *key } else { !*key });
+        }
+        arg_max(&keys, axes, last, y.values());
+    } else {
+        let mut keys = keys(x)?;
         // NaN, which has the largest key, stays where it is.
-        let turn = |keys: &mut i64| *keys = if *keys == i64::MAX { *keys } else { !*keys };
-        keys.iter_mut().for_each(turn);
+        if extreme == Extreme::Smallest {
+            keys.iter_mut().for_each(|key| *key = if *key == i64::MAX { *key } else { !*key });
+        }
+        arg_max(&keys, axes, last, y.values());
     }
-    parallel::rows(y.values::<i64>(), inner, len * inner, |row, y| {
+    Ok(())
+}
+
+fn arg_max<K: Ord + Copy + Sync>(keys: &[K], [len, inner]: [usize; 2], last: bool, y: &mut [i64]) {
+    parallel::rows(y, inner, len * inner, |row, y| {
         let keys = &keys[row * len * inner..][..len * inner];
         if inner == 1 {
             // A maximum without positions vectorises; finding it again is quick.
-            let best = keys.iter().copied().max();
-            let is_best = |key: &i64| Some(*key) == best;
+            let best = vectorise(
+                #[inline(always)]
+                || keys.iter().copied().fold(keys[0], K::max),
+            );
+            let is_best = |key: &K| *key == best;
             let found =
                 if last { keys.iter().rposition(is_best) } else { keys.iter().position(is_best) };
             y[0] = found.unwrap_or(0) as i64;
@@ -59,7 +76,6 @@ pub fn arg_extreme(
             }
         }
     });
-    Ok(())
 }
 
 /// Outputs: values and indices of the `k` first in order along an axis; of equals the smaller index first. NaN counts

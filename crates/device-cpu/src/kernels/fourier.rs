@@ -100,7 +100,11 @@ pub fn stft(inputs: &[Option<View<'_>>], y: &mut ViewMut<'_>) -> Result<(), Kern
     let (Ok(step), true) = (step, batch == y_batch && bins <= length) else {
         return Err(invalid(format!("frames of {:?} into {:?}", x.shape, y.shape)));
     };
-    let fits = frames == 0 || (frames - 1).checked_mul(step).is_some_and(|last| last + length <= n);
+    let fits = frames == 0
+        || (frames - 1)
+            .checked_mul(step)
+            .and_then(|last| last.checked_add(length))
+            .is_some_and(|end| end <= n);
     if !fits || length == 0 || window.is_some_and(|window| window.len() > length) {
         return Err(invalid(format!("{frames} frames of {length} in a signal of {n}")));
     }

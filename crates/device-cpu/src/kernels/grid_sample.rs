@@ -6,6 +6,9 @@ use super::parallel;
 use crate::{KernelError, View, ViewMut};
 use sublet_graph::{GridPadding, Interpolation};
 
+/// Points whose neighbours are looked up at a time, for all channels.
+const POINTS: usize = 1 << 14;
+
 /// How a grid is read.
 #[derive(Clone, Copy)]
 pub struct Sampling {
@@ -41,12 +44,15 @@ pub fn grid_sample(
         let (x, y) = (x.values::<T>(), y.values::<T>());
         for batch in 0..n {
             let grid = &coordinates[batch * points * rank..][..points * rank];
-            let taps = Taps::<T>::new(sampling, dims, grid);
             let x = &x[batch * c * plane..][..c * plane];
             let y = &mut y[batch * c * points..][..c * points];
-            parallel::rows(y, points, points * taps.count, |channel, y| {
-                taps.apply(&x[channel * plane..][..plane], y);
-            });
+            for first in (0..points).step_by(POINTS) {
+                let last = points.min(first + POINTS);
+                let taps = Taps::<T>::new(sampling, dims, &grid[first * rank..last * rank]);
+                parallel::rows(y, points, (last - first) * taps.count, |channel, y| {
+                    taps.apply(&x[channel * plane..][..plane], &mut y[first..last]);
+                });
+            }
         }
         Ok(())
     })

@@ -107,13 +107,14 @@ pub fn depth_to_space(
     let &[n, c, h, w] = x.shape else {
         return Err(invalid(format!("{:?} is not [n, c, h, w]", x.shape)));
     };
-    if block == 0 || c % (block * block) != 0 {
+    let area = block.checked_mul(block).filter(|&area| area > 0 && c % area == 0);
+    let Some(area) = area else {
         return Err(invalid(format!("{c} channels in blocks of {block}")));
-    }
-    let depth = c / (block * block);
+    };
+    let depth = c / area;
     let plane = h * w;
     let (depth_step, block_step) =
-        if column_row_depth { (block * block * plane, plane) } else { (plane, depth * plane) };
+        if column_row_depth { (area * plane, plane) } else { (plane, depth * plane) };
     let dims = [
         (n, c * plane),
         (depth, depth_step),

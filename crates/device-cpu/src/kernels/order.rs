@@ -3,6 +3,7 @@
 use super::element::{Arithmetic, with_arithmetic};
 use super::operands::floats;
 use super::parallel;
+use super::simd::vectorise;
 use crate::{KernelError, View};
 use sublet_graph::DType;
 
@@ -33,6 +34,23 @@ fn fill<T: Copy + Sync>(keys: &mut [i64], x: &[T], key: impl Fn(T) -> i64 + Sync
     });
 }
 
+/// As [`keys`] for single precision, in half the space.
+pub fn narrow_keys(x: &[f32]) -> Vec<i32> {
+    let key = |x: f32| {
+        let bits = (x + 0.0).to_bits() as i32;
+        let ordered = bits ^ ((bits >> 31) as u32 >> 1) as i32;
+        if x.is_nan() { i32::MAX } else { ordered }
+    };
+    let mut keys = vec![0; x.len()];
+    parallel::chunks(&mut keys, |start, keys| {
+        vectorise(
+            #[inline(always)]
+            || keys.iter_mut().zip(&x[start..]).for_each(|(to, &x)| *to = key(x)),
+        );
+    });
+    keys
+}
+
 /// The bits of a double, with those of negative numbers reversed.
 fn float_key(x: f64) -> i64 {
     if x.is_nan() {
@@ -57,6 +75,8 @@ mod tests {
         };
         assert!(of(&increasing).is_sorted_by(|a, b| a < b));
         assert_eq!(of(&[-0.0, -f32::NAN]), of(&[0.0, f32::NAN]));
+        assert!(narrow_keys(&increasing).is_sorted_by(|a, b| a < b));
+        assert_eq!(narrow_keys(&[-0.0, -f32::NAN]), narrow_keys(&[0.0, f32::NAN]));
         let unsigned = [0u64, 1, 1 << 63, u64::MAX];
         let bytes = bytemuck::cast_slice(&unsigned);
         let unsigned = keys(View { dtype: DType::U64, shape: &[4], bytes }).unwrap();

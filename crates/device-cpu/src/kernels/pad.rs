@@ -40,11 +40,14 @@ pub fn center_crop_pad(x: View<'_>, y: &mut ViewMut<'_>) -> Result<(), KernelErr
     place(x, &amounts, PadMode::Constant, &[0; 8][..x.dtype.size()], y)
 }
 
-/// Where the elements of one output axis come from.
-enum Map {
-    /// The input index, or `None` for the constant.
-    Each(Vec<Option<usize>>),
-    Same,
+/// The input index of each output index of an axis, or `None` for the constant.
+type Map = Vec<Option<usize>>;
+
+/// A stretch of output indices of the last padded axis.
+struct Piece {
+    len: usize,
+    /// Where its input starts, contiguous as well; `None` for the constant.
+    from: Option<usize>,
 }
 
 fn place(
@@ -56,8 +59,10 @@ fn place(
 ) -> Result<(), KernelError> {
     let fits = x.rank() == y.shape.len()
         && x.shape.iter().zip(amounts).zip(y.shape).all(|((&from, &(before, after)), &to)| {
-            (from as i64).checked_add(before).and_then(|len| len.checked_add(after))
-                == Some(to as i64)
+            let from = from as i64;
+            let sum = from.checked_add(before).and_then(|len| len.checked_add(after));
+            // Neither end loses more than there is.
+            before >= -from && after >= -from && sum == Some(to as i64)
         });
     if !fits {
         return Err(invalid(format!(
@@ -73,17 +78,14 @@ fn place(
         return Ok(());
     };
     let maps: Vec<Map> = (0..=last)
-        .map(|axis| match amounts[axis] {
-            (0, 0) => Ok(Map::Same),
-            pads => index_map(x.shape[axis], pads, mode, y.shape[axis]).map(Map::Each),
-        })
+        .map(|axis| index_map(x.shape[axis], amounts[axis], mode, y.shape[axis]))
         .collect::<Result<_, _>>()?;
     let (_, _, inner) = around(y.shape, last);
     let padding = Padding {
         x: x.bytes,
         x_shape: &x.shape[..=last],
-        y_shape: &y.shape[..=last],
-        maps: &maps,
+        maps: &maps[..last],
+        pieces: pieces(&maps[last]),
         run: inner * x.dtype.size(),
         constant,
     };
@@ -101,7 +103,7 @@ fn index_map(
     (before, after): (i64, i64),
     mode: PadMode,
     out: usize,
-) -> Result<Vec<Option<usize>>, KernelError> {
+) -> Result<Map, KernelError> {
     let first = (-before).max(0);
     let count = len as i64 - first - (-after).max(0);
     if mode != PadMode::Constant && count <= 0 {
@@ -124,52 +126,54 @@ fn index_map(
     Ok((0..out as i64).map(map).collect())
 }
 
-/// Everything that a row of the output needs. Axes end at the last padded one.
+fn pieces(map: &Map) -> Vec<Piece> {
+    let mut pieces: Vec<Piece> = Vec::new();
+    for &from in map {
+        match pieces.last_mut() {
+            // A constant follows a constant, the next element its neighbour.
+            Some(piece) if from == piece.from.map(|start| start + piece.len) => piece.len += 1,
+            _ => pieces.push(Piece { len: 1, from }),
+        }
+    }
+    pieces
+}
+
+/// Everything that a row of the output needs: all indices of the last padded axis.
 struct Padding<'a> {
     x: &'a [u8],
+    /// Up to the last padded axis.
     x_shape: &'a [usize],
-    y_shape: &'a [usize],
+    /// Of the axes before it.
     maps: &'a [Map],
+    pieces: Vec<Piece>,
     /// Bytes of one index of the last padded axis.
     run: usize,
     constant: &'a [u8],
 }
 
 impl Padding<'_> {
-    /// Fills row `at` of the output: all indices of the last padded axis.
     fn row(&self, mut at: usize, dst: &mut [u8]) {
-        let last = self.maps.len() - 1;
         let mut start = 0;
-        let mut stride = self.x_shape[last] * self.run;
-        for axis in (0..last).rev() {
-            let index = at % self.y_shape[axis];
-            at /= self.y_shape[axis];
-            let from = match &self.maps[axis] {
-                Map::Same => Some(index),
-                Map::Each(map) => map[index],
-            };
-            let Some(from) = from else {
+        let mut stride = self.x_shape[self.maps.len()] * self.run;
+        for (map, dim) in self.maps.iter().zip(self.x_shape).rev() {
+            let Some(from) = map[at % map.len()] else {
                 return self.fill(dst);
             };
+            at /= map.len();
             start += from * stride;
-            stride *= self.x_shape[axis];
+            stride *= dim;
         }
-        let Map::Each(map) = &self.maps[last] else {
-            unreachable!("the last axis is padded");
-        };
-        let mut index = 0;
-        while index < map.len() {
-            let begin = index;
-            let Some(first) = map[begin] else {
-                index += map[begin..].iter().take_while(|from| from.is_none()).count();
-                self.fill(&mut dst[begin * self.run..index * self.run]);
-                continue;
-            };
-            let run = map[begin..].iter().zip(first..);
-            index += run.take_while(|&(&from, expected)| from == Some(expected)).count();
-            let from = start + first * self.run;
-            let bytes = (index - begin) * self.run;
-            dst[begin * self.run..index * self.run].copy_from_slice(&self.x[from..from + bytes]);
+        let mut rest = dst;
+        for piece in &self.pieces {
+            let (dst, tail) = rest.split_at_mut(piece.len * self.run);
+            match piece.from {
+                Some(from) => {
+                    let from = start + from * self.run;
+                    dst.copy_from_slice(&self.x[from..from + dst.len()]);
+                }
+                None => self.fill(dst),
+            }
+            rest = tail;
         }
     }
 

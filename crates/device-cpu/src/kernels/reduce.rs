@@ -291,18 +291,34 @@ fn fold_rows<T: Copy>(
     merge: &impl Fn(T, T) -> T,
 ) {
     y.fill(start);
-    let mut partial = [start; TILE];
-    let partial = &mut partial[..y.len()];
-    for block in layout.offsets.chunks(BLOCK) {
-        partial.fill(start);
-        for &offset in block {
-            let row = &x[base + offset..][..partial.len()];
-            for (partial, &x) in partial.iter_mut().zip(row) {
-                *partial = step(*partial, x);
+    if layout.offsets.len() <= BLOCK {
+        for &offset in &layout.offsets {
+            let row = &x[base + offset..][..y.len()];
+            join(y, row, step);
+        }
+        return;
+    }
+    let mut sums = [[start; TILE]; 2];
+    let [part, block_part] = &mut sums;
+    let (part, block_part) = (&mut part[..y.len()], &mut block_part[..y.len()]);
+    // Three levels, so that no partial result takes more than a few hundred steps.
+    for blocks in layout.offsets.chunks(BLOCK * BLOCK) {
+        part.fill(start);
+        for block in blocks.chunks(BLOCK) {
+            block_part.fill(start);
+            for &offset in block {
+                let row = &x[base + offset..][..block_part.len()];
+                join(block_part, row, step);
             }
+            join(part, block_part, merge);
         }
-        for (y, &partial) in y.iter_mut().zip(&*partial) {
-            *y = merge(*y, partial);
-        }
+        join(y, part, merge);
+    }
+}
+
+#[inline(always)]
+fn join<T: Copy>(totals: &mut [T], values: &[T], combine: &impl Fn(T, T) -> T) {
+    for (total, &value) in totals.iter_mut().zip(values) {
+        *total = combine(*total, value);
     }
 }

@@ -53,6 +53,9 @@ impl Layout {
 
     /// Where the first element of an output lies.
     pub fn base(&self, output: usize) -> usize {
+        if let [(_, stride)] = self.outer[..] {
+            return output / self.inner * stride + output % self.inner;
+        }
         let mut rest = output / self.inner;
         let mut base = output % self.inner;
         for &(len, stride) in self.outer.iter().rev() {

@@ -44,13 +44,15 @@ pub fn col2im(
     }
     let mut counts = Vec::with_capacity(rank);
     for axis in 0..rank {
-        let padded = image[axis] + pads[axis] + pads[rank + axis];
-        let span = dilations[axis] * (block[axis] - 1) + 1;
-        let free = padded.checked_sub(span).ok_or_else(bad)?;
+        let reach = dilations[axis].checked_mul(block[axis] - 1);
+        let padded = image[axis].checked_add(pads[axis] + pads[rank + axis]);
+        let free =
+            padded.zip(reach).and_then(|(padded, reach)| padded.checked_sub(reach)?.checked_sub(1));
+        let free = free.ok_or_else(bad)?;
         counts.push(free / strides[axis] + 1);
     }
-    let (taps, columns): (usize, usize) = (block.iter().product(), counts.iter().product());
-    let pixels: usize = image.iter().product();
+    let (taps, columns) = (shape::len(&block)?, shape::len(&counts)?);
+    let pixels = shape::len(&image)?;
     let fits = match *x.shape {
         [n, rows, count] => {
             count == columns && rows % taps == 0 && y.len() == n * rows / taps * pixels
@@ -110,8 +112,9 @@ pub fn max_unpool(
     for axis in 0..rank {
         let stride = strides.get(axis).copied().unwrap_or(1);
         let padding = pads.get(axis).unwrap_or(&0) + pads.get(rank + axis).unwrap_or(&0);
-        let len = x.shape[axis + 2].saturating_sub(1) * stride + kernel[axis];
-        pooled.push(len.checked_sub(padding).ok_or_else(bad)?);
+        let len = x.shape[axis + 2].saturating_sub(1).checked_mul(stride);
+        let len = len.and_then(|len| len.checked_add(kernel[axis])?.checked_sub(padding));
+        pooled.push(len.ok_or_else(bad)?);
     }
     if pooled.iter().zip(y.shape).any(|(pooled, len)| pooled > len) {
         return Err(bad());

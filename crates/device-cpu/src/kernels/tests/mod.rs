@@ -31,7 +31,8 @@ fn one(op: &Op, inputs: &[&Literal]) -> Literal {
     outputs.remove(0)
 }
 
-/// Types and shapes agree, and so do values: floats to a relative 1e-5 and an absolute 1e-6, NaN with NaN.
+/// Types and shapes agree, and so do values: floats to a relative 1e-5 and to 1e-6 of the largest of them (at least
+/// of 1), NaN with NaN.
 fn assert_close(found: &Literal, expected: &Literal, what: &str) {
     assert_eq!(
         (found.dtype(), found.shape()),
@@ -42,11 +43,13 @@ fn assert_close(found: &Literal, expected: &Literal, what: &str) {
         assert_eq!(found, expected, "{what}");
         return;
     };
+    let finite = wanted.iter().filter(|wanted| wanted.is_finite());
+    let largest = finite.fold(1.0f32, |largest, wanted| largest.max(wanted.abs()));
     for (at, (value, wanted)) in values.iter().zip(&wanted).enumerate() {
         let close = value == wanted
             || (value.is_nan() && wanted.is_nan())
-            || (value - wanted).abs() <= 1e-5 * wanted.abs() + 1e-6;
-        assert!(close, "{what}: element {at} is {value}, not {wanted}: {values:?}, {wanted:?}");
+            || (value - wanted).abs() <= 1e-5 * wanted.abs() + 1e-6 * largest;
+        assert!(close, "{what}: element {at} is {value}, not {wanted}: {found:?}, {expected:?}");
     }
 }
 
