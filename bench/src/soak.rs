@@ -11,7 +11,7 @@ use sublet_engine::{Engine, EngineError, ErrorKind, InferRequest, LoadOverride, 
 use sublet_graph::Literal;
 
 /// Models served; each exists in two variants that a reload switches between.
-const MODELS: usize = 14;
+const MODELS: usize = 24;
 /// Different requests per model and variant.
 const INPUTS: usize = 6;
 /// Requests under way at once.
@@ -98,8 +98,8 @@ fn subjects(seed: u64) -> Vec<Subject> {
     (0..MODELS)
         .map(|index| {
             let square = index % 4 == 3;
-            let width = if square { 24 } else { 128 + 64 * (index % 5) };
-            let layers = 2 + index % 4;
+            let width = if square { 64 } else { 192 + 64 * (index % 3) };
+            let layers = 2 + index / 3 % 3;
             let file = |variant: u64| match square {
                 true => {
                     sublet_catalog::convolutions(seed + index as u64 * 2 + variant, layers, width)
@@ -148,7 +148,7 @@ fn expect(subjects: &mut [Subject], variant: usize, folder: &Path) -> Result<()>
 fn write_model(repository: &Path, subject: &Subject, variant: usize) -> Result<()> {
     let folder = repository.join(&subject.name);
     fs::create_dir_all(folder.join("1"))?;
-    if subject.width % 128 == 0 || subject.square {
+    if subject.width.is_multiple_of(128) || subject.square {
         let dims = if subject.square {
             format!("[{}, 16, 16]", subject.width)
         } else {

@@ -285,7 +285,7 @@ def test_metrics(server):
     text = urllib.request.urlopen(f"http://{server.metrics}/metrics").read().decode()
     for name in ["nv_inference_request_success", "nv_inference_count", "nv_inference_exec_count",
                  "nv_inference_pending_request_count", "nv_inference_queue_duration_us", "sublet_swap_ins_total",
-                 "sublet_resident_bytes", "sublet_cold_starts_total"]:
+                 "sublet_resident_bytes", "sublet_starts_total"]:
         assert name in text, name
 
 

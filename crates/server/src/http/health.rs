@@ -6,15 +6,21 @@ use crate::app::App;
 use crate::{Cause, Failure};
 use axum::extract::State;
 use axum::response::Response;
+use serde_json::json;
 use std::sync::Arc;
 use sublet_engine::ErrorKind;
 
-pub(crate) async fn live() -> Response {
-    answer::empty()
+pub(crate) async fn live() -> Result<Response, Failure> {
+    answer::json(&json!({"live": true}))
 }
 
 pub(crate) async fn ready(State(app): State<Arc<App>>) -> Result<Response, Failure> {
-    if app.is_ready() { Ok(answer::empty()) } else { Err(unready("the server is not ready")) }
+    // Triton's clients look at the status, KServe's also at the body.
+    if app.is_ready() {
+        answer::json(&json!({"ready": true}))
+    } else {
+        Err(unready("the server is not ready"))
+    }
 }
 
 pub(crate) async fn model_ready(
