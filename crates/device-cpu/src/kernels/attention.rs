@@ -207,14 +207,22 @@ impl<T: Real + Product> Head<'_, T> {
         };
         vectorise_for::<T, _>(
             #[inline(always)]
-            || scores.iter_mut().for_each(|x| *x *= scale),
+            || {
+                for x in scores.iter_mut() {
+                    *x *= scale;
+                }
+            },
         );
         keep(0, &scores, &mut kept);
         if attention.softcap > 0.0 {
             let cap = T::of(attention.softcap);
             vectorise_for::<T, _>(
                 #[inline(always)]
-                || scores.iter_mut().for_each(|x| *x = cap * (*x / cap).tanh()),
+                || {
+                    for x in scores.iter_mut() {
+                        *x = cap * (*x / cap).tanh();
+                    }
+                },
             );
         }
         keep(1, &scores, &mut kept);
@@ -224,7 +232,11 @@ impl<T: Real + Product> Head<'_, T> {
         keep(2, &scores, &mut kept);
         vectorise_for::<T, _>(
             #[inline(always)]
-            || scores.chunks_mut(keys.max(1)).for_each(|row| softmax_row(row)),
+            || {
+                for row in scores.chunks_mut(keys.max(1)) {
+                    softmax_row(row);
+                }
+            },
         );
         keep(3, &scores, &mut kept);
         let mut out = vec![T::ZERO; queries * self.values.cols];

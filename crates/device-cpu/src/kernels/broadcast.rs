@@ -106,7 +106,11 @@ fn map1_with<A: Arithmetic, O: Send>(a: &[A], out: &mut [O], f: impl Fn(A) -> O 
         let a = &a[start..start + part.len()];
         vectorise_for::<A, _>(
             #[inline(always)]
-            || part.iter_mut().zip(a).for_each(|(out, &a)| *out = f(a)),
+            || {
+                for (out, &a) in part.iter_mut().zip(a) {
+                    *out = f(a);
+                }
+            },
         );
     });
 }
@@ -147,19 +151,23 @@ fn map2_with<A: Arithmetic, B: Arithmetic, O: Copy + Send>(
                         match walk.advances {
                             [true, true] => {
                                 let pairs = a[ia..ia + len].iter().zip(&b[ib..ib + len]);
-                                out.iter_mut()
-                                    .zip(pairs)
-                                    .for_each(|(out, (&a, &b))| *out = f(a, b));
+                                for (out, (&a, &b)) in out.iter_mut().zip(pairs) {
+                                    *out = f(a, b);
+                                }
                             }
                             [true, false] => {
                                 let b = b[ib];
                                 let a = &a[ia..ia + len];
-                                out.iter_mut().zip(a).for_each(|(out, &a)| *out = f(a, b));
+                                for (out, &a) in out.iter_mut().zip(a) {
+                                    *out = f(a, b);
+                                }
                             }
                             [false, true] => {
                                 let a = a[ia];
                                 let b = &b[ib..ib + len];
-                                out.iter_mut().zip(b).for_each(|(out, &b)| *out = f(a, b));
+                                for (out, &b) in out.iter_mut().zip(b) {
+                                    *out = f(a, b);
+                                }
                             }
                             [false, false] => out.fill(f(a[ia], b[ib])),
                         }

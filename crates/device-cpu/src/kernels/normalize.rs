@@ -278,7 +278,11 @@ fn moments<T: Real>(x: &[T]) -> (T, T) {
 fn scale_row<T: Real>(x: &[T], out: &mut [T], factor: T, shift: T) {
     vectorise_for::<T, _>(
         #[inline(always)]
-        || out.iter_mut().zip(x).for_each(|(out, &x)| *out = x * factor + shift),
+        || {
+            for (out, &x) in out.iter_mut().zip(x) {
+                *out = x * factor + shift;
+            }
+        },
     );
 }
 
@@ -300,7 +304,11 @@ fn affine_row<T: Real>(
                         *out = (x - mean) * inverse * scale + bias;
                     }
                 }
-                None => pairs.for_each(|(out, (&x, &scale))| *out = (x - mean) * inverse * scale),
+                None => {
+                    for (out, (&x, &scale)) in pairs {
+                        *out = (x - mean) * inverse * scale;
+                    }
+                }
             }
         },
     );

@@ -197,7 +197,11 @@ impl<'a> Scales<'a> {
                     let x = &x[start..start + part.len()];
                     vectorise(
                         #[inline(always)]
-                        || part.iter_mut().zip(x).for_each(|(out, &x)| *out = f(x, scale, zero)),
+                        || {
+                            for (out, &x) in part.iter_mut().zip(x) {
+                                *out = f(x, scale, zero);
+                            }
+                        },
                     );
                 });
             }
@@ -206,7 +210,11 @@ impl<'a> Scales<'a> {
                 let x = &x[row * run..][..run];
                 vectorise(
                     #[inline(always)]
-                    || part.iter_mut().zip(x).for_each(|(out, &x)| *out = f(x, scale, zero)),
+                    || {
+                        for (out, &x) in part.iter_mut().zip(x) {
+                            *out = f(x, scale, zero);
+                        }
+                    },
                 );
             }),
             Layout::Last => parallel::rows(out, scales.len(), scales.len(), |row, part| {

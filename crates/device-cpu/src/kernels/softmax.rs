@@ -53,13 +53,17 @@ pub fn run(
 #[inline(always)]
 pub fn softmax_row<T: Real>(row: &mut [T]) {
     let max = max_of(row);
-    row.iter_mut().for_each(|x| *x = (*x - max).exp());
+    for x in row.iter_mut() {
+        *x = (*x - max).exp();
+    }
     let sum = sum_of(
         row,
         #[inline(always)]
         |x| x,
     );
-    row.iter_mut().for_each(|x| *x /= sum);
+    for x in row.iter_mut() {
+        *x /= sum;
+    }
 }
 
 #[inline(always)]
@@ -71,7 +75,9 @@ fn log_softmax_row<T: Real>(row: &mut [T]) {
         |x| (x - max).exp(),
     );
     let shift = max + sum.ln();
-    row.iter_mut().for_each(|x| *x -= shift);
+    for x in row.iter_mut() {
+        *x -= shift;
+    }
 }
 
 /// Softmax down the columns of a matrix with rows of `inner` elements, all columns together.
@@ -80,7 +86,9 @@ fn columns<T: Real>(kind: Kind, values: &mut [T], inner: usize) {
     let mut max = vec![T::NEG_INFINITY; inner];
     let mut sum = vec![T::ZERO; inner];
     for row in values.chunks(inner) {
-        max.iter_mut().zip(row).for_each(|(max, &x)| *max = max.larger(x));
+        for (max, &x) in max.iter_mut().zip(row) {
+            *max = max.larger(x);
+        }
     }
     for row in values.chunks_mut(inner) {
         for ((x, sum), &max) in row.iter_mut().zip(&mut sum).zip(&max) {

@@ -77,9 +77,13 @@ impl<T: Real> Epilogue<'_, T> {
         let bias = self.bias.map_or(T::ZERO, |bias| bias[filter]);
         if let Some(residual) = self.residual {
             let products = products.iter().zip(&residual[start..]);
-            out.iter_mut().zip(products).for_each(|(out, (&p, &r))| *out = p + bias + r);
+            for (out, (&p, &r)) in out.iter_mut().zip(products) {
+                *out = p + bias + r;
+            }
         } else {
-            out.iter_mut().zip(products).for_each(|(out, &p)| *out = p + bias);
+            for (out, &p) in out.iter_mut().zip(products) {
+                *out = p + bias;
+            }
         }
         apply_inlined(self.activation, out);
     }
@@ -144,7 +148,13 @@ fn general<T: Real + Product>(
     epilogue: Epilogue<'_, T>,
     out: &mut [T],
 ) -> Result<(), KernelError> {
-    blocks::run(geometry, x, w, out, |filter, start, products, out| {
-        epilogue.finish(filter, start, products, out);
-    })
+    // Inlined into a loop that is compiled for the machine's vectors; on its own it would be compiled without them.
+    blocks::run(
+        geometry,
+        x,
+        w,
+        out,
+        #[inline(always)]
+        |filter, start, products, out| epilogue.finish(filter, start, products, out),
+    )
 }
