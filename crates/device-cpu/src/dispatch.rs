@@ -189,7 +189,7 @@ pub fn run(
         Op::SpaceToDepth { block } => {
             movement::space_to_depth(input(inputs, 0)?, *block, output(outputs, 0)?)
         }
-        Op::ReverseSequence { batch_axis, time_axis } => generate::reverse_sequence(
+        Op::ReverseSequence { batch_axis, time_axis } => movement::reverse_sequence(
             input(inputs, 0)?,
             input(inputs, 1)?,
             *batch_axis,

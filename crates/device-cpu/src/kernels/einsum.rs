@@ -186,20 +186,11 @@ fn multiply<T: Product + Bounded>(
     let (m, k, n) = (count(a, &rows), count(a, &depth), count(b, &columns));
     let batches = count(a, &batch);
     let a_values = a.arranged(&[batch.as_slice(), &rows, &depth].concat())?;
-    // The right operand may lie either way round.
-    let transposed = b.labels == [batch.as_slice(), &columns, &depth].concat();
-    let b_values = match transposed {
-        true => Cow::Borrowed(&*b.values),
-        false => b.arranged(&[batch.as_slice(), &depth, &columns].concat())?,
-    };
+    let b_values = b.arranged(&[batch.as_slice(), &depth, &columns].concat())?;
     let mut values = vec![T::ZERO; batches * m * n];
     let product = |index: usize, out: &mut [T]| {
         let left = Mat::new(&a_values[index * m * k..], m, k);
-        let right = &b_values[index * k * n..];
-        let right = match transposed {
-            true => Mat::new(right, n, k).transposed(),
-            false => Mat::new(right, k, n),
-        };
+        let right = Mat::new(&b_values[index * k * n..], k, n);
         T::product(out, left, right, None).expect("sizes were checked");
     };
     if batches == 1 {

@@ -1,7 +1,7 @@
 //! Tensors made from few numbers: shapes, constants, ranges, one-hot rows, diagonals and triangles.
 
 use super::element::{Arithmetic, with_arithmetic};
-use super::operands::{around, input, integer, integers, invalid, optional};
+use super::operands::{around, input, integer, invalid, optional};
 use super::strided::{copy_bytes, with_unit};
 use crate::{KernelError, View, ViewMut};
 use half::{bf16, f16};
@@ -136,43 +136,6 @@ pub fn trilu(
         match upper {
             true => row[..column(on)].fill(0),
             false => row[column(on.saturating_add(1))..].fill(0),
-        }
-    }
-    Ok(())
-}
-
-/// Reverses the first `lengths[b]` time steps of each batch entry `b`.
-pub fn reverse_sequence(
-    x: View<'_>,
-    lengths: View<'_>,
-    batch_axis: i64,
-    time_axis: i64,
-    y: &mut ViewMut<'_>,
-) -> Result<(), KernelError> {
-    let batch_axis = shape::axis(batch_axis, x.rank())?;
-    let time_axis = shape::axis(time_axis, x.rank())?;
-    if batch_axis.max(time_axis) != 1 || batch_axis == time_axis {
-        return Err(invalid("the batch and time axes are the first two"));
-    }
-    let (batches, steps) = (x.shape[batch_axis], x.shape[time_axis]);
-    let lengths = integers(lengths)?;
-    if lengths.len() != batches {
-        return Err(invalid(format!("{} sequence lengths for {batches}", lengths.len())));
-    }
-    if let Some(length) = lengths.iter().find(|&&length| length < 0 || length > steps as i64) {
-        return Err(invalid(format!("a sequence length of {length} in {steps} steps")));
-    }
-    let run = x.shape[2..].iter().product::<usize>() * x.dtype.size();
-    if run == 0 {
-        return Ok(());
-    }
-    let (batch_stride, time_stride) = if batch_axis == 0 { (steps, 1) } else { (1, batches) };
-    for (batch, &length) in lengths.iter().enumerate() {
-        for step in 0..steps {
-            let from = if step < length as usize { length as usize - 1 - step } else { step };
-            let place = |step: usize| (batch * batch_stride + step * time_stride) * run;
-            y.bytes[place(step)..place(step) + run]
-                .copy_from_slice(&x.bytes[place(from)..place(from) + run]);
         }
     }
     Ok(())

@@ -1,4 +1,5 @@
-//! Operators that read their input along other steps: transpose, expand, tile, split, slice and block rearrangements.
+//! Operators that read their input along other steps: transpose, expand, tile, split, slice, rearrangements of blocks
+//! and reversed sequences.
 
 use super::operands::{around, input, integers, invalid, optional, strides};
 use super::strided::{self, Dim};
@@ -143,6 +144,43 @@ pub fn space_to_depth(x: View<'_>, block: usize, y: &mut ViewMut<'_>) -> Result<
         (w / block, block),
     ];
     rearrange(x, dims.into_iter(), y)
+}
+
+/// Reverses the first `lengths[b]` time steps of each batch entry `b`.
+pub fn reverse_sequence(
+    x: View<'_>,
+    lengths: View<'_>,
+    batch_axis: i64,
+    time_axis: i64,
+    y: &mut ViewMut<'_>,
+) -> Result<(), KernelError> {
+    let batch_axis = shape::axis(batch_axis, x.rank())?;
+    let time_axis = shape::axis(time_axis, x.rank())?;
+    if batch_axis.max(time_axis) != 1 || batch_axis == time_axis {
+        return Err(invalid("the batch and time axes are the first two"));
+    }
+    let (batches, steps) = (x.shape[batch_axis], x.shape[time_axis]);
+    let lengths = integers(lengths)?;
+    if lengths.len() != batches {
+        return Err(invalid(format!("{} sequence lengths for {batches}", lengths.len())));
+    }
+    if let Some(length) = lengths.iter().find(|&&length| length < 0 || length > steps as i64) {
+        return Err(invalid(format!("a sequence length of {length} in {steps} steps")));
+    }
+    let run = x.shape[2..].iter().product::<usize>() * x.dtype.size();
+    if run == 0 {
+        return Ok(());
+    }
+    let (batch_stride, time_stride) = if batch_axis == 0 { (steps, 1) } else { (1, batches) };
+    for (batch, &length) in lengths.iter().enumerate() {
+        for step in 0..steps {
+            let from = if step < length as usize { length as usize - 1 - step } else { step };
+            let place = |step: usize| (batch * batch_stride + step * time_stride) * run;
+            y.bytes[place(step)..place(step) + run]
+                .copy_from_slice(&x.bytes[place(from)..place(from) + run]);
+        }
+    }
+    Ok(())
 }
 
 /// Reads `x` along `dims` (length, step in elements) into `y`.

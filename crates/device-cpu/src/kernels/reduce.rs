@@ -73,7 +73,7 @@ fn float_reduce<T: Real + Bounded>(layout: &Layout, x: &[T], kind: Reduce, y: &m
         Reduce::Mean => {
             sum(layout, x, y);
             let count = T::from_f64(layout.reduced_len() as f64);
-            y.iter_mut().for_each(|y| *y = *y / count);
+            y.iter_mut().for_each(|y| *y /= count);
         }
         Reduce::L2 => {
             plain_reduce(layout, x, Reduce::SumSquare, y);

@@ -243,11 +243,9 @@ fn transpose_panel<U: Pod>(src: &[u8], offset: usize, row: Dim, dst: &mut [U], p
                 let start = at(first + index);
                 line.copy_from_slice(bytemuck::cast_slice(&src[start..start + TILE * size]));
             }
-            for column in 0..TILE {
-                let start = column * pitch + first;
-                let out = &mut dst[start..start + TILE];
-                for index in 0..TILE {
-                    out[index] = tile[index][column];
+            for (column, out) in dst.chunks_mut(pitch).enumerate() {
+                for (unit, line) in out[first..first + TILE].iter_mut().zip(&tile) {
+                    *unit = line[column];
                 }
             }
         } else {

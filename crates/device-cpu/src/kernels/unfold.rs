@@ -109,11 +109,11 @@ pub fn max_unpool(
         return Err(bad());
     }
     let mut pooled = x.shape[..2].to_vec();
-    for axis in 0..rank {
+    for (axis, &kernel) in kernel.iter().enumerate() {
         let stride = strides.get(axis).copied().unwrap_or(1);
         let padding = pads.get(axis).unwrap_or(&0) + pads.get(rank + axis).unwrap_or(&0);
         let len = x.shape[axis + 2].saturating_sub(1).checked_mul(stride);
-        let len = len.and_then(|len| len.checked_add(kernel[axis])?.checked_sub(padding));
+        let len = len.and_then(|len| len.checked_add(kernel)?.checked_sub(padding));
         pooled.push(len.ok_or_else(bad)?);
     }
     if pooled.iter().zip(y.shape).any(|(pooled, len)| pooled > len) {
