@@ -46,7 +46,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let files = protox::compile(["inference.proto"], ["proto"])?;
     std::fs::write(out.join("descriptors.bin"), files.encode_to_vec())?;
 
-    let mut builder = tonic_prost_build::configure().build_transport(false).bytes(".");
+    let mut builder = tonic_prost_build::configure()
+        .build_transport(false)
+        .codec_path("crate::grpc::codec::BoundedCodec")
+        .bytes(".");
     for message in AS_JSON {
         builder = builder
             .type_attribute(format!("inference.{message}"), "#[derive(serde::Serialize)]")

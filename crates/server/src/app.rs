@@ -33,13 +33,12 @@ pub(crate) struct App {
 }
 
 /// Extensions of the protocol that the server's metadata names.
-pub(crate) const EXTENSIONS: [&str; 11] = [
+const EXTENSIONS: [&str; 10] = [
     "classification",
     "schedule_policy",
     "model_repository",
     "model_repository(unload_dependents)",
     "model_configuration",
-    "system_shared_memory",
     "binary_tensor_data",
     "parameters",
     "statistics",
@@ -72,6 +71,11 @@ impl App {
             changes.send_replace(());
         }));
         app
+    }
+
+    pub fn extensions(&self) -> Vec<String> {
+        let shared = self.regions.is_allowed().then_some("system_shared_memory");
+        EXTENSIONS.into_iter().chain(shared).map(str::to_owned).collect()
     }
 
     pub fn is_ready(&self) -> bool {

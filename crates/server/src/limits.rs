@@ -9,7 +9,7 @@ pub struct ServerLimits {
     pub body_bytes_max: usize,
     /// Bytes of all requests being read or answered.
     pub body_bytes_total_max: usize,
-    /// Bytes of JSON in front of binary tensors, and of any other JSON body but an inference's.
+    /// Bytes of JSON in front of binary tensors, and of any other request but inferences and loads.
     pub json_bytes_max: usize,
     /// Arrays and objects inside each other in JSON.
     pub json_depth_max: usize,

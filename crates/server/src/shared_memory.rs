@@ -45,6 +45,10 @@ impl SystemRegions {
         Self::within(allowed.then(|| PathBuf::from("/dev/shm")))
     }
 
+    pub(crate) fn is_allowed(&self) -> bool {
+        self.folder.is_some()
+    }
+
     fn within(folder: Option<PathBuf>) -> Self {
         SystemRegions { folder, regions: RwLock::default() }
     }

@@ -1,7 +1,7 @@
 //! The engine's metadata, configuration and statistics as wire messages; HTTP writes the same ones as JSON.
 
 use super::pb;
-use crate::app::{App, EXTENSIONS};
+use crate::app::App;
 use crate::{Failure, SystemRegions};
 use pb::model_version_policy::PolicyChoice;
 use sublet_engine::{
@@ -15,7 +15,7 @@ pub(crate) fn server(app: &App) -> pb::ServerMetadataResponse {
     pb::ServerMetadataResponse {
         name: app.name.clone(),
         version: app.version.clone(),
-        extensions: EXTENSIONS.map(str::to_owned).to_vec(),
+        extensions: app.extensions(),
     }
 }
 

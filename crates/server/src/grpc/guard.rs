@@ -8,8 +8,9 @@ use axum::extract::Request;
 use std::sync::Arc;
 use tower::util::MapRequestLayer;
 
+pub(crate) const INFER_PATH: &str = "/inference.GRPCInferenceService/ModelInfer";
 pub(crate) const LOAD_PATH: &str = "/inference.GRPCInferenceService/RepositoryModelLoad";
-const STREAM_PATH: &str = "/inference.GRPCInferenceService/ModelStreamInfer";
+pub(crate) const STREAM_PATH: &str = "/inference.GRPCInferenceService/ModelStreamInfer";
 const SERVICE_PATH: &str = "/inference.GRPCInferenceService/";
 
 /// The bytes of a request; an extension of every request, to be held until it is answered.

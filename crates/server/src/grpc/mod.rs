@@ -1,5 +1,6 @@
 //! The gRPC side: the Open Inference Protocol's service, health checks and reflection.
 
+mod codec;
 pub(crate) mod describe;
 mod guard;
 mod health;
@@ -45,12 +46,14 @@ pub(crate) fn router(app: Arc<App>) -> Result<Router, tonic_reflection::server::
             .register_encoded_file_descriptor_set(pb::DESCRIPTORS)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
-    let routes = tonic::service::Routes::new(service(limits.body_bytes_max))
+    let routes = tonic::service::Routes::new(service(limits.json_bytes_max))
         .add_service(HealthServer::new(HealthService { app: app.clone() }))
         .add_service(reflection().build_v1()?)
         .add_service(reflection().build_v1alpha()?)
         .into_axum_router()
-        // A load request may carry a model's files, and be larger than any other.
+        // Only these carry more than a few names: tensors, and a model's files.
+        .route_service(guard::INFER_PATH, service(limits.body_bytes_max))
+        .route_service(guard::STREAM_PATH, service(limits.body_bytes_max))
         .route_service(guard::LOAD_PATH, service(limits.load_bytes_max));
     Ok(guarded(routes, app))
 }

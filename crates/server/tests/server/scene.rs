@@ -65,7 +65,7 @@ impl Scene {
             model_bytes_max: Bytes::from_mib(16),
             slo: None,
         };
-        let evaluator = Arc::new(Evaluator::default());
+        let evaluator = Arc::new(Evaluator);
         let engine = Engine::start(engine, vec![device.clone()], evaluator).expect("started");
         for model in ["double", "ints", "halves", "log"] {
             engine.load(model, LoadOverride::default()).expect(model);
