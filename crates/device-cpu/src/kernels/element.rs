@@ -93,7 +93,7 @@ macro_rules! integer {
             fn larger(self, other: Self) -> Self { Ord::max(self, other) }
             #[inline(always)]
             fn power(self, exponent: f64) -> Self {
-                if exponent >= 0.0 && exponent <= 63.0 && exponent.fract() == 0.0 {
+                if (0.0..=63.0).contains(&exponent) && exponent.fract() == 0.0 {
                     return self.wrapping_pow(exponent as u32);
                 }
                 (self as f64).powf(exponent) as $T

@@ -58,10 +58,11 @@ fn multiply(
     let rows = a.len() / k.max(1);
     let a_zeros = per_channel(a_zero, if a_zero.is_some_and(|z| z.len() == m) { m } else { rows })?;
     let b_zeros = per_channel(b_zero, n)?;
-    if k <= DEPTH_EXACT && b_zeros.len() <= n.max(1) {
-        if let Some(product) = Bytes::new(a, b, &a_zeros, &b_zeros) {
-            return product.run((m, k, n), &pairs, out);
-        }
+    if k <= DEPTH_EXACT
+        && b_zeros.len() <= n.max(1)
+        && let Some(product) = Bytes::new(a, b, &a_zeros, &b_zeros)
+    {
+        return product.run((m, k, n), &pairs, out);
     }
     let a = widened(a, k.max(1), &a_zeros)?;
     let columns = n.max(1);

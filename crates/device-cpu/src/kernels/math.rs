@@ -43,7 +43,7 @@ pub fn erf(x: f32) -> f32 {
     let step = (-3.883_964_4e-3f32).mul_add(t, 2.425_462_2e-2);
     far = far.mul_add(s, step);
     far = far.mul_add(t, -1.067_778_8e-1);
-    far = far.mul_add(t, -6.348_466_9e-1);
+    far = far.mul_add(t, -6.348_467e-1);
     far = far.mul_add(t, -1.287_175_1e-1);
     far = far.mul_add(t, -t);
     let far = (1.0 - exp(far)).copysign(x);
@@ -66,7 +66,7 @@ pub fn tanh(x: f32) -> f32 {
     near = near.mul_add(s, 2.063_909e-2);
     near = near.mul_add(s, -5.373_971_6e-2);
     near = near.mul_add(s, 1.333_144_2e-1);
-    near = near.mul_add(s, -3.333_328_2e-1);
+    near = near.mul_add(s, -3.333_328e-1);
     let near = (near * s).mul_add(x, x);
     let far = (1.0 - 2.0 / (exp(2.0 * t) + 1.0)).copysign(x);
     // NaN compares false and takes the polynomial, which is NaN too.

@@ -113,8 +113,8 @@ pub fn layer(
                 affine_row(x, out, (mean, inverse), &scale, bias.as_deref());
             });
         }
-        for index in 1..outputs.len() {
-            if let Some(out) = outputs[index].as_mut() {
+        for (index, out) in outputs.iter_mut().enumerate().skip(1) {
+            if let Some(out) = out {
                 let pick = |&(mean, inverse): &(T, T)| if index == 1 { mean } else { inverse };
                 let out = out.values::<T>().iter_mut();
                 out.zip(&statistics).for_each(|(out, both)| *out = pick(both));
@@ -329,6 +329,6 @@ fn spread<T: Real>(view: View<'_>, shape: &[usize]) -> Result<Vec<T>, KernelErro
 /// Statistics may have another floating-point type than the data.
 fn reals<T: Real>(view: View<'_>) -> Result<Vec<T>, KernelError> {
     with_real!("statistics", view.dtype, S => {
-        Ok(view.values::<S>().iter().map(|&x| T::from_f64(f64::from(x))).collect())
+        Ok(view.values::<S>().iter().map(|&x| T::from_f64(x.to_f64())).collect())
     })
 }

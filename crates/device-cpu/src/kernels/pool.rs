@@ -63,7 +63,7 @@ pub fn average(
         slide::<T>(&window, x.values(), out.values(), T::ZERO, |sum, x| sum + x, |line, row| {
             let (z, y) = (line / high, line % high);
             for (out, columns) in row.iter_mut().zip(&counts[2][..wide]) {
-                *out = *out / T::from_f64((counts[0][z] * counts[1][y] * columns) as f64);
+                *out /= T::from_f64((counts[0][z] * counts[1][y] * columns) as f64);
             }
         });
         Ok(())
@@ -112,7 +112,7 @@ pub fn global_max(
 ) -> Result<(), KernelError> {
     let x = input(inputs, 0)?;
     with_real!("GlobalMaxPool", x.dtype, T => {
-        whole::<T>(x, outputs, #[inline(always)] |plane| max_of(plane))
+        whole::<T>(x, outputs, max_of)
     })
 }
 

@@ -55,12 +55,10 @@ pub fn run(
     }
     // Vectors of one head at one place in the sequence, in the order of the tensor.
     let place = |vector: usize| {
-        if heads_inside > 0 {
-            vector / heads_inside
-        } else {
+        vector.checked_div(heads_inside).unwrap_or_else(|| {
             let per_batch = x.len() / size / batch.max(1);
             vector / per_batch * sequence + vector % sequence
-        }
+        })
     };
     with_real!("RotaryEmbedding", x.dtype, T => {
         let (values, cos, sin) = (x.values::<T>(), cos.values::<T>(), sin.values::<T>());
