@@ -257,6 +257,10 @@ fn bounds_messages() {
     scene.runtime.block_on(async {
         let status = client.model_infer(large(20_000)).await.unwrap_err();
         assert_eq!(status.code(), Code::OutOfRange, "{status:?}");
+        // Small on the wire, large in memory.
+        let outputs = vec![InferRequestedOutputTensor::default(); 4_000];
+        let swollen = ModelInferRequest { outputs, ..request(&[0.0; 4]) };
+        assert_eq!(client.model_infer(swollen).await.unwrap_err().code(), Code::InvalidArgument);
         let mut zipped = client.clone().send_compressed(CompressionEncoding::Gzip);
         let status = zipped.model_infer(large(1 << 20)).await.unwrap_err();
         assert_eq!(status.code(), Code::ResourceExhausted, "{status:?}");
