@@ -30,7 +30,7 @@ pub fn run() -> Result<()> {
     step("conformance", || conformance(false, None))?;
     step("reference", reference)?;
     step("clients", clients)?;
-    step("soak", || bench::soak(4_000, 1))
+    step("soak", || bench::soak(4_000, 1, false))
 }
 
 fn tests() -> Result<()> {

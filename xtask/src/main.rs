@@ -53,11 +53,17 @@ enum Task {
         requests: u64,
         #[arg(long, default_value_t = 1)]
         seed: u64,
+        /// Keep the figures in `bench/results`
+        #[arg(long)]
+        record: bool,
     },
     /// Benchmarks against a peer measured in the same run
     Bench {
         #[command(subcommand)]
         bench: bench::Bench,
+        /// Keep the figures in `bench/results`
+        #[arg(long, global = true)]
+        record: bool,
     },
 }
 
@@ -69,7 +75,7 @@ fn main() -> Result<()> {
         Task::Reference => ci::reference(),
         Task::Clients => ci::clients(),
         Task::Fuzz { runs, seed } => ci::fuzz(runs, seed),
-        Task::Soak { requests, seed } => bench::soak(requests, seed),
-        Task::Bench { bench } => bench::run(bench),
+        Task::Soak { requests, seed, record } => bench::soak(requests, seed, record),
+        Task::Bench { bench, record } => bench::run(bench, record),
     }
 }

@@ -84,8 +84,8 @@ macro_rules! integer {
             #[inline(always)]
             fn modulo(self, other: Self) -> Self {
                 let rest = self.wrapping_rem(other);
-                #[allow(unused_comparisons)]
-                if rest != 0 && (rest < 0) != (other < 0) { rest.wrapping_add(other) } else { rest }
+                let differs = integer!(@negative $signed rest) != integer!(@negative $signed other);
+                if rest != 0 && differs { rest.wrapping_add(other) } else { rest }
             }
             #[inline(always)]
             fn smaller(self, other: Self) -> Self { Ord::min(self, other) }
@@ -110,6 +110,8 @@ macro_rules! integer {
             fn to_f64(self) -> f64 { self as f64 }
         }
     )*};
+    (@negative signed $x:ident) => { $x < 0 };
+    (@negative unsigned $x:ident) => { { let _ = $x; false } };
     (@absolute signed $x:ident) => { $x.wrapping_abs() };
     (@absolute unsigned $x:ident) => { $x };
     (@sign signed $x:ident) => { $x.signum() };
