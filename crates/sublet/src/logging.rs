@@ -3,7 +3,7 @@
 use crate::cli::{LogFormat, Logging};
 use anyhow::{Context, Result};
 use std::fs::OpenOptions;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use sublet_server::{LogControl, LogSettings};
@@ -20,7 +20,9 @@ pub fn init(logging: &Logging, quiet: Option<&str>) -> Result<LogControl> {
         EnvFilter::try_new(start).with_context(|| format!("log filter `{start}`"))?,
     );
     let target = Target::default();
-    let lines = tracing_subscriber::fmt::layer().with_writer(target.clone());
+    let lines = tracing_subscriber::fmt::layer()
+        .with_writer(target.clone())
+        .with_ansi(io::stderr().is_terminal());
     let registry = tracing_subscriber::registry().with(filter);
     match logging.log_format {
         LogFormat::Text => registry.with(lines).try_init()?,

@@ -19,12 +19,14 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let outcome = match cli.command {
         Command::Serve(options) => serve::main(options, &cli.logging),
-        Command::Run(options) => logging::init(&cli.logging, None).and_then(|_| run::main(options)),
+        Command::Run(options) => {
+            logging::init(&cli.logging, Some("warn")).and_then(|_| run::main(options))
+        }
         Command::Inspect(options) => {
-            logging::init(&cli.logging, None).and_then(|_| inspect::main(&options))
+            logging::init(&cli.logging, Some("warn")).and_then(|_| inspect::main(&options))
         }
         Command::Models(options) => {
-            logging::init(&cli.logging, None).and_then(|_| models::main(options))
+            logging::init(&cli.logging, Some("warn")).and_then(|_| models::main(options))
         }
         Command::Demo(options) => {
             logging::init(&cli.logging, Some("error")).and_then(|_| demo::main(options))

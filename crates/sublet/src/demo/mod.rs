@@ -33,7 +33,7 @@ use tenant::Questions;
 
 /// Memory of each of the two devices: just enough for the largest real model.
 const MEMORY: Bytes = Bytes::from_mib(22);
-const MEMORY_GENERATED: Bytes = Bytes::from_mib(8);
+const MEMORY_GENERATED: Bytes = Bytes::from_mib(6);
 /// Rate of the pretended host link, so that swaps take a time that can be seen.
 const LINK: &str = "2GB/s";
 

@@ -64,6 +64,11 @@ pub fn packages() -> Vec<&'static Package> {
     PACKAGES.iter().map(|name| sublet_catalog::package(name)).collect()
 }
 
+/// Numbers that the generated perceptron at `index` takes.
+pub fn width(index: usize) -> usize {
+    384 + 64 * (index % 4)
+}
+
 /// Models made here, for machines without a network: perceptrons and convolutions of different sizes.
 pub fn place_generated(repository: &Path) -> Result<Vec<(String, u64)>> {
     let mut models = Vec::new();
@@ -72,7 +77,7 @@ pub fn place_generated(repository: &Path) -> Result<Vec<(String, u64)>> {
             2 => (format!("picture-{index}"), sublet_catalog::convolutions(index, 6, 64)),
             _ => (
                 format!("numbers-{index}"),
-                sublet_catalog::perceptron(index, 4, 512 + 128 * (index as usize % 4)),
+                sublet_catalog::perceptron(index, 4, width(index as usize)),
             ),
         };
         let version = repository.join(&name).join("1");

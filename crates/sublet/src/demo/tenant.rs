@@ -1,7 +1,7 @@
 //! What each tenant asks, and its answers in words.
 
 use super::ocr::{self, Names};
-use super::repository::{Placed, TENANTS};
+use super::repository::{Placed, TENANTS, width};
 use super::task::Ask;
 use super::{file_type, music, sound, turn, voice};
 use anyhow::{Context, Result};
@@ -170,7 +170,7 @@ fn ask_generated(
             let shape = if model.starts_with("picture") {
                 vec![1, 64, 16, 16]
             } else {
-                vec![1, 512 + 128 * (index % 4)]
+                vec![1, width(index)]
             };
             let values: Vec<f32> =
                 (0..shape.iter().product()).map(|_: usize| draw.f32() * 2.0 - 1.0).collect();
