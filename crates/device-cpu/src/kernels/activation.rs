@@ -11,46 +11,48 @@ pub fn apply<T: Real>(activation: Activation, values: &mut [T]) {
     }
     vectorise_for::<T, _>(
         #[inline(always)]
-        || apply_inlined(activation, values),
+        || transform(activation, values),
     );
 }
 
-/// As [`apply`], for callers that are inside [`vectorise`] already.
 #[inline(always)]
-pub fn apply_inlined<T: Real>(activation: Activation, values: &mut [T]) {
-    #[inline(always)]
-    fn each<T: Real>(values: &mut [T], f: impl Fn(T) -> T) {
-        for value in values {
-            *value = f(*value);
-        }
+fn transform<T: Real>(activation: Activation, values: &mut [T]) {
+    // A loop in place, not a closure, so that it is compiled for the instruction set of its caller.
+    macro_rules! each {
+        (|$x:ident| $result:expr) => {
+            for value in values {
+                let $x = *value;
+                *value = $result;
+            }
+        };
     }
     let of = T::of;
     match activation {
         Activation::None => {}
-        Activation::Relu => each(values, |x| if x < T::ZERO { T::ZERO } else { x }),
+        Activation::Relu => each!(|x| if x < T::ZERO { T::ZERO } else { x }),
         Activation::Clip { low, high } => {
             let (low, high) = (of(low), of(high));
-            each(values, |x| clip(x, low, high));
+            each!(|x| clip(x, low, high));
         }
         Activation::LeakyRelu { alpha } => {
             let alpha = of(alpha);
-            each(values, |x| if x < T::ZERO { alpha * x } else { x });
+            each!(|x| if x < T::ZERO { alpha * x } else { x });
         }
         Activation::HardSigmoid { alpha, beta } => {
             let (alpha, beta) = (of(alpha), of(beta));
-            each(values, |x| hard_sigmoid(x, alpha, beta));
+            each!(|x| hard_sigmoid(x, alpha, beta));
         }
         Activation::HardSwish => {
             let (alpha, beta) = (of(1.0) / of(6.0), of(0.5));
-            each(values, |x| x * hard_sigmoid(x, alpha, beta));
+            each!(|x| x * hard_sigmoid(x, alpha, beta));
         }
-        Activation::Sigmoid => each(values, |x| sigmoid(x)),
-        Activation::Tanh => each(values, |x| x.tanh()),
-        Activation::Gelu { tanh: false } => each(values, |x| gelu(x)),
-        Activation::Gelu { tanh: true } => each(values, |x| gelu_tanh(x)),
+        Activation::Sigmoid => each!(|x| sigmoid(x)),
+        Activation::Tanh => each!(|x| x.tanh()),
+        Activation::Gelu { tanh: false } => each!(|x| gelu(x)),
+        Activation::Gelu { tanh: true } => each!(|x| gelu_tanh(x)),
         Activation::Swish { alpha } => {
             let alpha = of(alpha);
-            each(values, |x| x * sigmoid(alpha * x));
+            each!(|x| x * sigmoid(alpha * x));
         }
     }
 }

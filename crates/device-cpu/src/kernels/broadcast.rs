@@ -63,7 +63,6 @@ impl<const N: usize> Walk<N> {
 
     /// Calls `run(first, len, offsets)` for each stretch of the innermost axis within `len` outputs from
     /// `start`: its first output counted from `start`, its length, and where each input stands.
-    #[inline(always)]
     fn runs(&self, start: usize, len: usize, mut run: impl FnMut(usize, usize, [usize; N])) {
         let mut done = 0;
         let mut row = start / self.inner.max(1);
@@ -92,16 +91,6 @@ impl<const N: usize> Walk<N> {
 
 /// `out[i] = f(a[i])`.
 pub fn map1<A: Arithmetic, O: Send>(a: &[A], out: &mut [O], f: impl Fn(A) -> O + Sync) {
-    if const { A::VECTORISED } {
-        map1_with(a, out, f);
-    } else {
-        // One loop for all functions of rarely used types.
-        let f: &(dyn Fn(A) -> O + Sync) = &f;
-        map1_with(a, out, f);
-    }
-}
-
-fn map1_with<A: Arithmetic, O: Send>(a: &[A], out: &mut [O], f: impl Fn(A) -> O + Sync) {
     parallel::chunks(out, |start, part| {
         let a = &a[start..start + part.len()];
         vectorise_for::<A, _>(
@@ -123,58 +112,47 @@ pub fn map2<A: Arithmetic, B: Arithmetic, O: Copy + Send>(
     out: &mut [O],
     f: impl Fn(A, B) -> O + Sync,
 ) {
-    if const { A::VECTORISED } {
-        map2_with(walk, a, b, out, f);
-    } else {
-        let f: &(dyn Fn(A, B) -> O + Sync) = &f;
-        map2_with(walk, a, b, out, f);
-    }
-}
-
-fn map2_with<A: Arithmetic, B: Arithmetic, O: Copy + Send>(
-    walk: &Walk<2>,
-    a: &[A],
-    b: &[B],
-    out: &mut [O],
-    f: impl Fn(A, B) -> O + Sync,
-) {
-    parallel::chunks(out, |start, part| {
+    // A stretch of outputs whose first operands are `a[ia]` and `b[ib]`.
+    let stretch = |out: &mut [O], ia: usize, ib: usize| {
+        let len = out.len();
         vectorise_for::<A, _>(
             #[inline(always)]
-            || {
-                walk.runs(
-                    start,
-                    part.len(),
-                    #[inline(always)]
-                    |first, len, [ia, ib]| {
-                        let out = &mut part[first..first + len];
-                        match walk.advances {
-                            [true, true] => {
-                                let pairs = a[ia..ia + len].iter().zip(&b[ib..ib + len]);
-                                for (out, (&a, &b)) in out.iter_mut().zip(pairs) {
-                                    *out = f(a, b);
-                                }
-                            }
-                            [true, false] => {
-                                let b = b[ib];
-                                let a = &a[ia..ia + len];
-                                for (out, &a) in out.iter_mut().zip(a) {
-                                    *out = f(a, b);
-                                }
-                            }
-                            [false, true] => {
-                                let a = a[ia];
-                                let b = &b[ib..ib + len];
-                                for (out, &b) in out.iter_mut().zip(b) {
-                                    *out = f(a, b);
-                                }
-                            }
-                            [false, false] => out.fill(f(a[ia], b[ib])),
-                        }
-                    },
-                );
+            || match walk.advances {
+                [true, true] => {
+                    let pairs = a[ia..ia + len].iter().zip(&b[ib..ib + len]);
+                    for (out, (&a, &b)) in out.iter_mut().zip(pairs) {
+                        *out = f(a, b);
+                    }
+                }
+                [true, false] => {
+                    let b = b[ib];
+                    for (out, &a) in out.iter_mut().zip(&a[ia..ia + len]) {
+                        *out = f(a, b);
+                    }
+                }
+                [false, true] => {
+                    let a = a[ia];
+                    for (out, &b) in out.iter_mut().zip(&b[ib..ib + len]) {
+                        *out = f(a, b);
+                    }
+                }
+                [false, false] => out.fill(f(a[ia], b[ib])),
             },
         );
+    };
+    walk_pairs(walk, out, &stretch);
+}
+
+/// The part of [`map2`] that all functions share.
+fn walk_pairs<O: Send>(
+    walk: &Walk<2>,
+    out: &mut [O],
+    stretch: &(dyn Fn(&mut [O], usize, usize) + Sync),
+) {
+    parallel::chunks(out, |start, part| {
+        walk.runs(start, part.len(), |first, len, [ia, ib]| {
+            stretch(&mut part[first..first + len], ia, ib);
+        });
     });
 }
 

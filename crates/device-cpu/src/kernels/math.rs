@@ -8,7 +8,7 @@ const LOG2_E: f32 = std::f32::consts::LOG2_E;
 const LN_2_HIGH: f32 = 6.931_457_5e-1;
 const LN_2_LOW: f32 = 1.428_606_8e-6;
 /// `1.5 · 2^23`: adding it rounds to an integer, which then stands in the low bits.
-const ROUND: f32 = 12_582_912.0;
+pub const ROUND: f32 = 12_582_912.0;
 
 /// `e^x`. The power of two is split off (Cody and Waite), the rest is a polynomial of degree 6.
 #[inline(always)]

@@ -11,11 +11,7 @@ const CHUNK: usize = 16 * 1024;
 
 /// Calls `f(start, part)` for parts that cover `out`, with `start` the index of the part's first element.
 pub fn chunks<T: Send>(out: &mut [T], f: impl Fn(usize, &mut [T]) + Sync) {
-    if out.len() < 2 * CHUNK || rayon::current_num_threads() == 1 {
-        f(0, out);
-    } else {
-        split(out, CHUNK, 1, &|index, part| f(index * CHUNK, part));
-    }
+    split_chunks(out, &f);
 }
 
 /// Calls `f(row, values)` for each row of `row_len` elements. `row_work` is about how many simple operations
@@ -26,24 +22,22 @@ pub fn rows<T: Send>(
     row_work: usize,
     f: impl Fn(usize, &mut [T]) + Sync,
 ) {
-    if out.is_empty() || row_len == 0 {
-        return;
-    }
-    let per_task = rows_per_task(row_work);
-    if out.len() / row_len <= per_task || rayon::current_num_threads() == 1 {
-        out.chunks_mut(row_len).enumerate().for_each(|(row, values)| f(row, values));
-    } else {
-        split(out, row_len, per_task, &f);
+    if !out.is_empty() && row_len > 0 {
+        split(out, row_len, rows_per_task(row_work), &f);
     }
 }
 
 /// The results of `f(index)` for `0..count`, where each call takes about `work` simple operations.
 pub fn tasks<R: Send>(count: usize, work: usize, f: impl Fn(usize) -> R + Sync) -> Vec<R> {
-    let per_task = rows_per_task(work);
-    if count <= per_task || rayon::current_num_threads() == 1 {
-        return (0..count).map(f).collect();
+    collect(count, rows_per_task(work), &f)
+}
+
+fn split_chunks<T: Send>(out: &mut [T], f: &(dyn Fn(usize, &mut [T]) + Sync)) {
+    if out.len() < 2 * CHUNK || rayon::current_num_threads() == 1 {
+        f(0, out);
+    } else {
+        split(out, CHUNK, 1, &|index, part| f(index * CHUNK, part));
     }
-    collect(count, per_task, &f)
 }
 
 fn split<T: Send>(
@@ -52,14 +46,20 @@ fn split<T: Send>(
     per_task: usize,
     f: &(dyn Fn(usize, &mut [T]) + Sync),
 ) {
-    out.par_chunks_mut(len)
-        .with_min_len(per_task)
-        .enumerate()
-        .for_each(|(index, part)| f(index, part));
+    let call = |(index, part): (usize, &mut [T])| f(index, part);
+    if out.len() / len <= per_task || rayon::current_num_threads() == 1 {
+        out.chunks_mut(len).enumerate().for_each(call);
+    } else {
+        out.par_chunks_mut(len).with_min_len(per_task).enumerate().for_each(call);
+    }
 }
 
 fn collect<R: Send>(count: usize, per_task: usize, f: &(dyn Fn(usize) -> R + Sync)) -> Vec<R> {
-    (0..count).into_par_iter().with_min_len(per_task).map(f).collect()
+    if count <= per_task || rayon::current_num_threads() == 1 {
+        (0..count).map(f).collect()
+    } else {
+        (0..count).into_par_iter().with_min_len(per_task).map(f).collect()
+    }
 }
 
 fn rows_per_task(row_work: usize) -> usize {

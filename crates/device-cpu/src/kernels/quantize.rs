@@ -1,6 +1,8 @@
 //! Between real numbers and integers with a scale and a zero point: per tensor, per index of an axis, or per block.
 
+use super::activation::clip;
 use super::element::{Arithmetic, with_real};
+use super::math::ROUND;
 use super::operands::{around, floats, input, invalid, optional, output, unsupported};
 use super::parallel;
 use super::simd::vectorise;
@@ -23,15 +25,21 @@ pub fn quantize(
         DType::I32 => Cow::Owned(x.values::<i32>().iter().map(|&x| x as f32).collect()),
         _ => floats(x)?,
     };
+    // Adding `1.5 · 2^23` rounds a number below `2^22` to the nearest even integer and leaves it in the low bits, which
+    // is cheaper than rounding, converting and saturating. The zero point is whole, so bounds may be checked first.
     macro_rules! round {
-        ($T:ty) => {
+        ($T:ty) => {{
+            let (lowest, highest) = (f32::from(<$T>::MIN), f32::from(<$T>::MAX));
             scales.each(
                 &values,
                 out.values::<$T>(),
                 #[inline(always)]
-                |x, scale, zero| ((x / scale).round_ties_even() + zero) as $T,
+                |x, scale, zero| {
+                    let bounded = clip(x / scale, lowest - zero, highest - zero);
+                    ((bounded + ROUND + zero).to_bits()) as $T
+                },
             )
-        };
+        }};
     }
     match out.dtype {
         DType::U8 => round!(u8),

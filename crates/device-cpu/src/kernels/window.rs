@@ -31,7 +31,7 @@ impl Window {
                 (axis + rank).checked_sub(3).map_or(missing, |at| get(&axes[at]))
             })
         };
-        let window = Window {
+        let mut window = Window {
             input: take(1, |axis| axis.input),
             output: take(1, |axis| axis.output),
             kernel: take(1, |axis| axis.kernel),
@@ -43,7 +43,21 @@ impl Window {
         if out.len() != rank + 2 || out[2..] != window.output[3 - rank..] {
             return Err(invalid(format!("an output of shape {out:?} for {window:?}")));
         }
+        // Axes of size one move to the front, so that rows are as long as they can be.
+        for _ in 0..2 {
+            if (window.input[2], window.output[2], window.kernel[2]) == (1, 1, 1) {
+                window.rotate();
+            }
+        }
         Ok(window)
+    }
+
+    /// Makes the last axis the first. Elements keep their places in memory when the last axis has size one.
+    fn rotate(&mut self) {
+        let Window { input, output, kernel, stride, dilation, pad, pad_end } = self;
+        for axes in [input, output, kernel, stride, dilation, pad, pad_end] {
+            axes.rotate_right(1);
+        }
     }
 
     pub fn inputs(&self) -> usize {

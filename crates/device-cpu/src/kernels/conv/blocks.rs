@@ -2,25 +2,15 @@
 
 use super::Geometry;
 use super::im2col::unroll;
+use super::parts::{self, OutputPart};
 use crate::KernelError;
 use crate::kernels::product::{Mat, Product};
-use crate::kernels::simd::vectorise_for;
-use rayon::prelude::*;
 
 /// Elements of the larger matrix of a block, about half a megabyte of `f32`.
 const BLOCK_ELEMENTS: usize = 128 * 1024;
 /// The width of blocks is a multiple of the widest tile of the product.
 const STEP: usize = 64;
 const COLUMNS_MAX: usize = 1024;
-
-/// A range of output positions of one group of one image.
-struct Block<'a, T> {
-    image: usize,
-    group: usize,
-    start: usize,
-    /// Where the results go, a row per filter.
-    rows: Vec<&'a mut [T]>,
-}
 
 /// Buffers that a thread reuses from block to block.
 #[derive(Default)]
@@ -36,36 +26,13 @@ pub fn run<T: Product>(
     x: &[T],
     w: &[T],
     out: &mut [T],
-    finish: impl Fn(usize, usize, &[T], &mut [T]) + Sync,
+    finish: &(dyn Fn(usize, usize, &[T], &mut [T]) + Sync),
 ) -> Result<(), KernelError> {
-    let positions = geometry.window.outputs();
     if out.is_empty() {
         return Ok(());
     }
-    let width = block_width(geometry);
-    let mut blocks = Vec::new();
-    for (part, rows) in out.chunks_mut(geometry.filters * positions).enumerate() {
-        let first = blocks.len();
-        for start in (0..positions).step_by(width) {
-            let rows = Vec::with_capacity(geometry.filters);
-            let (image, group) = (part / geometry.groups, part % geometry.groups);
-            blocks.push(Block { image, group, start, rows });
-        }
-        for row in rows.chunks_mut(positions) {
-            for (block, piece) in blocks[first..].iter_mut().zip(row.chunks_mut(width)) {
-                block.rows.push(piece);
-            }
-        }
-    }
-    if blocks.len() == 1 || rayon::current_num_threads() == 1 {
-        let mut scratch = Scratch::default();
-        return blocks
-            .into_iter()
-            .try_for_each(|block| compute(geometry, x, w, block, &mut scratch, &finish));
-    }
-    blocks.into_par_iter().try_for_each_init(Scratch::default, |scratch, block| {
-        compute(geometry, x, w, block, scratch, &finish)
-    })
+    let blocks = parts::split(geometry, out, block_width(geometry));
+    parts::for_each(blocks, &|scratch, block| compute(geometry, x, w, block, scratch, finish))
 }
 
 /// How many positions make a block: few enough for the cache, and an even share for each thread.
@@ -73,23 +40,20 @@ fn block_width(geometry: &Geometry) -> usize {
     let positions = geometry.window.outputs();
     let widest = BLOCK_ELEMENTS / geometry.depth().max(geometry.filters).max(1);
     let widest = (widest / STEP * STEP).clamp(STEP, COLUMNS_MAX);
-    let threads = rayon::current_num_threads();
-    let parts = positions.div_ceil(widest);
-    let images = geometry.batch * geometry.groups;
-    let parts = if images * parts < 4 * threads { parts.next_multiple_of(threads) } else { parts };
-    positions.div_ceil(parts).next_multiple_of(STEP)
+    let blocks = parts::even(positions.div_ceil(widest), geometry.batch * geometry.groups);
+    positions.div_ceil(blocks).next_multiple_of(STEP)
 }
 
 fn compute<T: Product>(
     geometry: &Geometry,
     x: &[T],
     w: &[T],
-    block: Block<'_, T>,
+    block: OutputPart<'_, T>,
     scratch: &mut Scratch<T>,
-    finish: &(impl Fn(usize, usize, &[T], &mut [T]) + Sync),
+    finish: &(dyn Fn(usize, usize, &[T], &mut [T]) + Sync),
 ) -> Result<(), KernelError> {
     let Geometry { groups, channels, filters, window, .. } = *geometry;
-    let Block { image, group, start, mut rows } = block;
+    let OutputPart { image, group, start, mut rows } = block;
     let (depth, inputs, outputs) = (geometry.depth(), window.inputs(), window.outputs());
     let len = rows.first().map_or(0, |row| row.len());
     let x = &x[(image * groups + group) * channels * inputs..][..channels * inputs];
@@ -108,14 +72,9 @@ fn compute<T: Product>(
     let products = &mut scratch.products[..filters * len];
     T::block_product(products, w, columns)?;
     let first = (image * groups + group) * filters;
-    vectorise_for::<T, _>(
-        #[inline(always)]
-        || {
-            for (filter, (row, products)) in rows.iter_mut().zip(products.chunks(len)).enumerate() {
-                let at = (first + filter) * outputs + start;
-                finish(group * filters + filter, at, products, row);
-            }
-        },
-    );
+    for (filter, (row, products)) in rows.iter_mut().zip(products.chunks(len)).enumerate() {
+        let at = (first + filter) * outputs + start;
+        finish(group * filters + filter, at, products, row);
+    }
     Ok(())
 }

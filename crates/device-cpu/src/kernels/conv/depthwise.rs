@@ -3,15 +3,13 @@
 //! The input plane is copied once with its padding, split by column modulo the stride, so that every tap of a row of
 //! outputs is a contiguous row of the copy.
 
+use super::padded::Padded;
 use super::{Epilogue, Geometry};
-use crate::kernels::simd::vectorise;
 use crate::kernels::window::Window;
 use rayon::prelude::*;
 use rten_simd::ops::{BitOps, NumOps};
 use rten_simd::{Isa, SimdOp};
 
-/// The widest vector, in `f32`.
-const LANES: usize = 16;
 /// Beyond so many filters per channel, unrolling pays.
 const FILTERS_MAX: usize = 4;
 
@@ -33,17 +31,19 @@ pub fn run(
 ) {
     let window = geometry.window;
     let (inputs, outputs, taps) = (window.inputs(), window.outputs(), window.taps());
-    let plane = Plane::new(&window);
+    let plane = Padded::new(&window, window.output[1]);
+    let offsets = plane.taps(&window);
     let channels = geometry.groups * geometry.filters;
     let compute = |scratch: &mut Scratch, (index, out): (usize, &mut [f32])| {
         let source = index / geometry.filters;
         if scratch.source != Some(source) {
-            plane.copy(&window, &x[source * inputs..][..inputs], &mut scratch.values);
+            scratch.values.resize(plane.rows * plane.row_len, 0.0);
+            plane.copy(&window, &x[source * inputs..][..inputs], 0, &mut scratch.values);
             scratch.source = Some(source);
         }
         let filter = index % channels;
         scratch.taps.clear();
-        scratch.taps.extend(plane.taps.iter().copied().zip(w[filter * taps..].iter().copied()));
+        scratch.taps.extend(offsets.iter().copied().zip(w[filter * taps..].iter().copied()));
         Rows {
             plane: &plane,
             window: &window,
@@ -70,18 +70,6 @@ pub fn run(
         .for_each_init(Scratch::default, compute);
 }
 
-/// The layout of the padded copy of a plane.
-struct Plane {
-    /// Rows of the copy.
-    rows: usize,
-    /// Length of one row's columns of one remainder modulo the stride.
-    phase_len: usize,
-    /// Outputs per row, rounded up to whole vectors.
-    width: usize,
-    /// Where each tap of an output row starts, relative to the row's first tap.
-    taps: Vec<usize>,
-}
-
 /// Buffers that a thread reuses from plane to plane.
 #[derive(Default)]
 struct Scratch {
@@ -92,76 +80,9 @@ struct Scratch {
     sums: Vec<f32>,
 }
 
-impl Plane {
-    fn new(window: &Window) -> Self {
-        let [_, _, stride] = window.stride;
-        let [_, high, wide] = window.kernel;
-        let width = window.output[2].next_multiple_of(LANES);
-        let reach = wide.saturating_sub(1) * window.dilation[2];
-        let phase_len = width + reach / stride + 1;
-        let row_len = phase_len * stride;
-        let rows = window.output[1].saturating_sub(1) * window.stride[1]
-            + high.saturating_sub(1) * window.dilation[1]
-            + 1;
-        let tap = |y: usize, x: usize| {
-            let column = x * window.dilation[2];
-            y * window.dilation[1] * row_len + column % stride * phase_len + column / stride
-        };
-        let taps = (0..high).flat_map(|y| (0..wide).map(move |x| (y, x)));
-        Plane { rows, phase_len, width, taps: taps.map(|(y, x)| tap(y, x)).collect() }
-    }
-
-    fn row_len(&self, window: &Window) -> usize {
-        self.phase_len * window.stride[2]
-    }
-
-    /// Copies `x` to its place in `values`, whose padding stays zero from plane to plane.
-    fn copy(&self, window: &Window, x: &[f32], values: &mut Vec<f32>) {
-        let row_len = self.row_len(window);
-        let (pad_y, pad_x, stride) = (window.pad[1], window.pad[2], window.stride[2]);
-        let in_width = window.input[2];
-        values.resize(self.rows * row_len, 0.0);
-        vectorise(
-            #[inline(always)]
-            || {
-                let first = pad_y.min(self.rows);
-                let last = (pad_y + window.input[1]).min(self.rows);
-                for row in first..last {
-                    let source = &x[(row - pad_y) * in_width..][..in_width];
-                    for phase in 0..stride {
-                        let into =
-                            &mut values[row * row_len + phase * self.phase_len..][..self.phase_len];
-                        // The first column of this phase that is not padding.
-                        let skip = pad_x.saturating_sub(phase).div_ceil(stride);
-                        let from = skip * stride + phase - pad_x;
-                        if skip >= into.len() || from >= in_width {
-                            continue;
-                        }
-                        let (into, source) = (&mut into[skip..], &source[from..]);
-                        match stride {
-                            1 => {
-                                let len = into.len().min(source.len());
-                                into[..len].copy_from_slice(&source[..len]);
-                            }
-                            2 => {
-                                let pairs = into.iter_mut().zip(source.iter().step_by(2));
-                                pairs.for_each(|(out, &x)| *out = x);
-                            }
-                            _ => {
-                                let pairs = into.iter_mut().zip(source.iter().step_by(stride));
-                                pairs.for_each(|(out, &x)| *out = x);
-                            }
-                        }
-                    }
-                }
-            },
-        );
-    }
-}
-
 /// All rows of one output plane.
 struct Rows<'a> {
-    plane: &'a Plane,
+    plane: &'a Padded,
     window: &'a Window,
     scratch: &'a mut Scratch,
     out: &'a mut [f32],
@@ -177,7 +98,7 @@ impl SimdOp for Rows<'_> {
     fn eval<I: Isa>(self, isa: I) {
         let Rows { plane, window, scratch, out, epilogue, filter, start } = self;
         let lanes = isa.f32().len();
-        let step = window.stride[1] * plane.row_len(window);
+        let step = window.stride[1] * plane.row_len;
         let (out_width, width) = (window.output[2], plane.width);
         let Scratch { values, taps, sums, .. } = scratch;
         sums.resize(4 * width, 0.0);

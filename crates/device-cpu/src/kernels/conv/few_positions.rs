@@ -3,6 +3,7 @@
 
 use super::im2col::unroll;
 use super::{Epilogue, Geometry};
+use crate::kernels::activation;
 use crate::kernels::dots::{self, Rows};
 use crate::kernels::simd::vectorise;
 
@@ -37,15 +38,16 @@ pub fn run(
         let w = Rows { values: &w[group * filters * depth..], stride: depth };
         let patches = Rows { values: patches, stride: depth };
         dots::run(&mut products, positions, depth, w, patches);
-        let results = out.chunks_mut(positions).zip(products.chunks(positions));
         vectorise(
             #[inline(always)]
             || {
+                let results = out.chunks_mut(positions).zip(products.chunks(positions));
                 for (filter, (out, products)) in results.enumerate() {
                     let at = (part * filters + filter) * positions;
-                    epilogue.finish(group * filters + filter, at, products, out);
+                    epilogue.add(group * filters + filter, at, products, out);
                 }
             },
         );
+        activation::apply(epilogue.activation, out);
     }
 }

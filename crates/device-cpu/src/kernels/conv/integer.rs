@@ -16,7 +16,7 @@ pub fn run(
     let out = output(outputs, 0)?;
     let geometry = Geometry::new(conv, x.shape, w.shape, out.shape)?;
     let (x, w) = operands(x, w, optional(inputs, 2), optional(inputs, 3))?;
-    blocks::run(&geometry, &x, &w, out.values(), |_, _, products, out| {
+    blocks::run(&geometry, &x, &w, out.values(), &|_, _, products, out| {
         out.copy_from_slice(products);
     })
 }
@@ -41,7 +41,7 @@ pub fn quantised(
     let (x, w) = operands(x, w, optional(inputs, 2), optional(inputs, 5))?;
     let mut sums = vec![0i32; out.len()];
     let bias = bias.map(|bias| bias.values::<i32>());
-    blocks::run(&geometry, &x, &w, &mut sums, |filter, _, products, out| {
+    blocks::run(&geometry, &x, &w, &mut sums, &|filter, _, products, out| {
         let bias = bias.map_or(0, |bias| bias[filter]);
         out.iter_mut().zip(products).for_each(|(out, &sum)| *out = sum.wrapping_add(bias));
     })?;

@@ -5,15 +5,19 @@
 
 mod blocks;
 mod depthwise;
+mod direct;
 mod few_positions;
 mod im2col;
 pub mod integer;
+mod padded;
+mod parts;
 pub mod transposed;
 
-use super::activation::apply_inlined;
+use super::activation;
 use super::element::{Real, with_real};
 use super::operands::{input, invalid, optional, output};
 use super::product::Product;
+use super::simd::vectorise_for;
 use super::window::Window;
 use crate::{KernelError, View, ViewMut};
 use sublet_graph::shape::conv_geometry;
@@ -72,8 +76,17 @@ pub struct Epilogue<'a, T> {
 
 impl<T: Real> Epilogue<'_, T> {
     /// Finishes outputs of filter `filter` that begin at element `start` of the whole output.
-    #[inline(always)]
     fn finish(&self, filter: usize, start: usize, products: &[T], out: &mut [T]) {
+        vectorise_for::<T, _>(
+            #[inline(always)]
+            || self.add(filter, start, products, out),
+        );
+        activation::apply(self.activation, out);
+    }
+
+    /// The results before the activation.
+    #[inline(always)]
+    fn add(&self, filter: usize, start: usize, products: &[T], out: &mut [T]) {
         let bias = self.bias.map_or(T::ZERO, |bias| bias[filter]);
         if let Some(residual) = self.residual {
             let products = products.iter().zip(&residual[start..]);
@@ -85,7 +98,6 @@ impl<T: Real> Epilogue<'_, T> {
                 *out = p + bias;
             }
         }
-        apply_inlined(self.activation, out);
     }
 }
 
@@ -138,6 +150,9 @@ fn f32(
         depthwise::run(geometry, x, w, epilogue, out);
         return Ok(());
     }
+    if direct::suits(geometry) {
+        return direct::run(geometry, x, w, epilogue, out);
+    }
     general(geometry, x, w, epilogue, out)
 }
 
@@ -148,13 +163,7 @@ fn general<T: Real + Product>(
     epilogue: Epilogue<'_, T>,
     out: &mut [T],
 ) -> Result<(), KernelError> {
-    // Inlined into a loop that is compiled for the machine's vectors; on its own it would be compiled without them.
-    blocks::run(
-        geometry,
-        x,
-        w,
-        out,
-        #[inline(always)]
-        |filter, start, products, out| epilogue.finish(filter, start, products, out),
-    )
+    blocks::run(geometry, x, w, out, &|filter, start, products, out| {
+        epilogue.finish(filter, start, products, out);
+    })
 }
