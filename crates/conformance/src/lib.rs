@@ -1,6 +1,6 @@
 //! Suites of known answers, run on devices.
 //!
-//! [`onnx_node`] runs ONNX's own node tests against a manifest of expected outcomes; [`reference`] compares the
+//! [`onnx_node`] runs ONNX's own node tests against a manifest of expected outcomes; [`mod@reference`] compares the
 //! real models of the catalogue with ONNX Runtime. Both go the way that a served model goes: import, rewrite,
 //! layout, plan, device.
 
