@@ -162,3 +162,55 @@ fn broken_files_are_errors() {
     let garbage = Bytes::from(vec![0xffu8; 100]);
     assert!(import(CONFIG, garbage).is_err());
 }
+
+/// A file with this header and so many bytes of data.
+fn raw_file(header: &str, data: usize) -> Bytes {
+    let len = (header.len() as u64).to_le_bytes();
+    [&len[..], header.as_bytes(), &vec![0; data]].concat().into()
+}
+
+#[test]
+fn entries_that_lie_about_their_data_are_refused_by_name() {
+    let entry = |name: &str, dtype: &str, shape: &str, from: &str, to: &str| {
+        format!(r#""{name}":{{"dtype":"{dtype}","shape":{shape},"data_offsets":[{from},{to}]}}"#)
+    };
+    let good = entry("a", "F32", "[2]", "0", "8");
+    let max = u64::MAX.to_string();
+    let cases = [
+        ("past the end", entry("b", "F32", "[4]", "8", "24"), "at byte"),
+        ("overlapping", entry("b", "F32", "[2]", "4", "12"), "tensor `b`"),
+        ("the same twice", entry("b", "F32", "[2]", "0", "8"), "tensor `"),
+        ("with a hole", entry("b", "F32", "[1]", "12", "16"), "tensor `b`"),
+        ("backwards", entry("b", "F32", "[2]", "16", "8"), "tensor `b`"),
+        ("enormous", entry("b", "F32", "[2]", "8", &max), "tensor `b`"),
+        ("too short", entry("b", "F32", "[3]", "8", "16"), "tensor `b`"),
+        ("overflowing", entry("b", "F64", "[4294967296,4294967296]", "8", "16"), "tensor `b`"),
+        ("huge", entry("b", "F64", &format!("[{max}]"), "8", "16"), "tensor `b`"),
+        ("negative", entry("b", "F32", "[-2]", "8", "16"), "at byte"),
+        ("of no type", entry("b", "PICKLE", "[2]", "8", "16"), "at byte"),
+        ("given twice", entry("a", "F32", "[2]", "8", "16"), "tensor `a`"),
+        ("forging", entry("x\\nERROR", "F32", "[2]", "4", "12"), "tensor `x\\nERROR`"),
+    ];
+    for (what, bad, expected) in cases {
+        let file = raw_file(&format!("{{{good},{bad}}}"), 8);
+        let message = import(CONFIG, file).expect_err(what).to_string();
+        assert!(message.contains(expected), "{what}: {message}");
+        assert!(!message.contains(char::is_control), "{what}: {message:?}");
+    }
+    let deep = format!("{{\"a\":{}", "[".repeat(100_000));
+    let message = import(CONFIG, raw_file(&deep, 0)).unwrap_err().to_string();
+    assert!(message.contains("at byte"), "{message}");
+}
+
+#[test]
+fn a_header_of_100_000_entries_is_read_and_refused() {
+    let empty =
+        |index: usize| format!(r#""t{index}":{{"dtype":"F32","shape":[0],"data_offsets":[0,0]}}"#);
+    let entries: Vec<String> = (0..100_000).map(empty).collect();
+    let many = format!("{{{}}}", entries.join(","));
+    let message = import(CONFIG, raw_file(&many, 0)).unwrap_err().to_string();
+    assert!(message.contains("embeddings.word_embeddings.weight`: is missing"), "{message}");
+    let limits = Limits { header_bytes: 1 << 20, ..Limits::default() };
+    let result = import_bert(CONFIG.as_bytes(), raw_file(&many, 0), &limits);
+    assert!(matches!(result, Err(ImportError::Limit { what: "bytes of header", .. })));
+}

@@ -2,8 +2,9 @@
 
 use crate::{ImportError, Limits, Place};
 use bytes::Bytes;
-use safetensors::{Dtype, SafeTensors};
-use std::collections::HashMap;
+use safetensors::{Dtype, SafeTensorError, SafeTensors};
+use serde::Deserialize;
+use std::collections::{BTreeMap, HashMap};
 use sublet_graph::{DType, Literal};
 
 pub struct Weights {
@@ -31,8 +32,7 @@ impl Weights {
         if file.len() as u64 > limits.weights_bytes {
             return Err(Place::Model.limit("bytes of weights", limits.weights_bytes));
         }
-        let views =
-            SafeTensors::deserialize(&file).map_err(|error| malformed(error.to_string()))?;
+        let views = SafeTensors::deserialize(&file).map_err(|error| broken(&file, &error))?;
         let mut tensors = HashMap::with_capacity(views.len());
         for (name, view) in views.iter() {
             let tensor = Tensor {
@@ -68,4 +68,55 @@ impl Weights {
             .ok_or_else(|| place().invalid("has data of another length"))?;
         Ok((name, literal))
     }
+}
+
+/// Where the header begins: behind its length.
+const HEADER_AT: u64 = 8;
+
+/// An entry of the header.
+#[derive(Deserialize)]
+struct Entry {
+    dtype: Dtype,
+    shape: Vec<u64>,
+    data_offsets: (u64, u64),
+}
+
+impl Entry {
+    /// Whether the shape takes as many bytes as the entry claims.
+    fn is_sound(&self) -> bool {
+        let elements = self.shape.iter().try_fold(1u64, |product, &dim| product.checked_mul(dim));
+        let bits = elements.and_then(|elements| elements.checked_mul(self.dtype.bitsize() as u64));
+        let len = self.data_offsets.1.checked_sub(self.data_offsets.0);
+        bits.is_some() && bits == len.and_then(|len| len.checked_mul(8))
+    }
+}
+
+/// Adds the tensor or the byte to what is wrong with a file.
+fn broken(file: &[u8], error: &SafeTensorError) -> ImportError {
+    let malformed = |offset: u64| ImportError::Malformed { offset, reason: error.to_string() };
+    match error {
+        SafeTensorError::InvalidOffset(name) => Place::Tensor(name.clone())
+            .invalid("its data does not begin where that of the tensor before it ends"),
+        SafeTensorError::InvalidHeaderDeserialization(error) if error.line() == 1 => {
+            malformed(HEADER_AT + (error.column() as u64).saturating_sub(1))
+        }
+        SafeTensorError::TensorInvalidInfo
+        | SafeTensorError::ValidationOverflow
+        | SafeTensorError::MisalignedSlice => match unsound(file) {
+            Some(name) => Place::Tensor(name).invalid("its shape takes another number of bytes"),
+            None => malformed(HEADER_AT),
+        },
+        SafeTensorError::MetadataIncompleteBuffer => malformed(file.len() as u64),
+        _ => malformed(HEADER_AT),
+    }
+}
+
+/// The first tensor, by name, whose entry contradicts itself.
+fn unsound(file: &[u8]) -> Option<String> {
+    let (len, rest) = file.split_first_chunk::<8>()?;
+    let header = rest.get(..usize::try_from(u64::from_le_bytes(*len)).ok()?)?;
+    let mut entries: BTreeMap<String, serde_json::Value> = serde_json::from_slice(header).ok()?;
+    entries.remove("__metadata__");
+    let entry = |value| serde_json::from_value::<Entry>(value).ok();
+    entries.into_iter().find_map(|(name, value)| (!entry(value)?.is_sound()).then_some(name))
 }

@@ -3,7 +3,7 @@
 use super::build::*;
 use crate::onnx::import_onnx;
 use crate::onnx::proto::tensor_proto::DataType;
-use crate::onnx::proto::{GraphProto, ModelProto};
+use crate::onnx::proto::{GraphProto, ModelProto, StringStringEntryProto};
 use crate::{ImportError, Limits, NoExternalData};
 use bytes::Bytes;
 use prost::Message;
@@ -132,4 +132,19 @@ fn limits_hold() {
 fn an_empty_graph_is_a_model_without_outputs() {
     let model = imported(&model(13, GraphProto::default()));
     assert!(model.graph.nodes.is_empty() && model.graph.outputs.is_empty());
+}
+
+#[test]
+fn a_hundred_thousand_weights_and_entries_are_read() {
+    let names: Vec<String> = (0..100_000).map(|index| format!("w{index}")).collect();
+    let nodes = vec![node("Add", &["x", "w99999"], &["z"])];
+    let mut graph = main_graph(&["x"], nodes, &["z"], DataType::Float);
+    graph.initializer = names.iter().map(|name| f32s(name, &[], &[1.0])).collect();
+    let mut many = model(13, graph);
+    let entry = |name: &String| StringStringEntryProto { key: name.clone(), value: name.clone() };
+    many.metadata_props = names.iter().map(entry).collect();
+    assert_eq!(imported(&many).graph.nodes.len(), 1);
+    let limits = Limits { decoded_bytes: 8 << 20, ..Limits::default() };
+    let result = import_onnx(many.encode_to_vec().into(), &NoExternalData, &limits);
+    assert!(matches!(result, Err(ImportError::Limit { what: "bytes of description", .. })));
 }
