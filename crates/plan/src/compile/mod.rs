@@ -10,6 +10,8 @@ mod finish;
 mod value;
 
 #[cfg(test)]
+mod branch_tests;
+#[cfg(test)]
 mod tests;
 
 use crate::{Layout, Plan, PlanError, WeightSource};

@@ -10,7 +10,7 @@ use sublet_graph::{
     ValueId, WeightId,
 };
 
-fn weight(model: &mut Builder, shape: &[usize]) -> ValueId {
+pub(super) fn weight(model: &mut Builder, shape: &[usize]) -> ValueId {
     let len = shape.iter().product();
     model.weight(Literal::f32(shape, &vec![0.5; len]))
 }
@@ -115,7 +115,7 @@ fn what_only_the_run_tells_is_dynamic() {
 }
 
 /// `condition ? relu(x) : -x`.
-fn branches(model: &mut Builder, condition: ValueId, x: ValueId) -> ValueId {
+pub(super) fn branches(model: &mut Builder, condition: ValueId, x: ValueId) -> ValueId {
     let body = |unary| {
         let mut body = Builder::new();
         let x = body.input("x", None);
