@@ -85,8 +85,8 @@ impl Engine {
     pub fn infer(&self, request: InferRequest) -> Result<Pending, EngineError> {
         loop {
             let served = self.resolve(&request.model, request.version)?;
-            let admitted = served.admit(&request)?;
-            let plan = served.checked_plan(&admitted.shapes)?;
+            let mut admitted = served.admit(&request)?;
+            let plan = served.checked_plan(&mut admitted)?;
             match self.inner.core.submit(&served, admitted, plan, &request)? {
                 Submission::Queued { answer, ticket } => {
                     let core = Arc::downgrade(&self.inner.core);

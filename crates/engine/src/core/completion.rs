@@ -3,11 +3,12 @@
 use super::outbox::{Garbage, Outbox};
 use super::request::{Request, Run};
 use super::state::State;
+use super::submit::lone_key;
 use crate::{EngineError, EngineEvent, ErrorKind};
 use std::sync::atomic::Ordering;
 use sublet_device::{Completion, DeviceError, RunOutput};
 use sublet_sched::Event;
-use sublet_units::{BatchKey, Bytes, DeviceId, LoadId, RequestId, RunId, Time};
+use sublet_units::{Bytes, DeviceId, LoadId, RequestId, RunId, Time};
 
 impl State {
     pub fn complete(
@@ -103,7 +104,8 @@ impl State {
         }
     }
 
-    /// One bad request must not fail those that it shares a batch with, so each is run again by itself.
+    /// One bad request must not fail those that it shares a batch with, so each is run again by itself; where that is
+    /// too late, they may be asked again.
     fn fail_run(&mut self, now: Time, run: &Run, error: &DeviceError, outbox: &mut Outbox) {
         let alone = run.requests.len() == 1;
         let lost = matches!(error, DeviceError::Lost(_));
@@ -114,7 +116,8 @@ impl State {
             if again && !request.answer.is_closed() {
                 self.queue_alone(request);
             } else {
-                let error = run_error(&request, error);
+                let own = alone || lost;
+                let error = if own { run_error(&request, error) } else { batch_error(&request) };
                 self.answer_error(now, request, error, outbox);
             }
         }
@@ -124,12 +127,10 @@ impl State {
         let id = self.next_request();
         request.ticket.store(id.0, Ordering::Relaxed);
         request.started = None;
-        // A key that no other request has, so that nothing joins it.
-        let key = BatchKey(!id.0);
         self.follow(Event::Arrived(sublet_sched::Request {
             id,
             model: request.served.id,
-            key,
+            key: lone_key(id),
             rows: request.admitted.rows,
             deadline: request.deadline,
             expires: None,
@@ -170,6 +171,13 @@ impl State {
             }
         }
     }
+}
+
+/// A batch failed, perhaps through another request, when the model takes none any more.
+fn batch_error(request: &Request) -> EngineError {
+    let (name, version) = (&request.served.name, request.served.version);
+    let message = format!("model `{name}`: version {version} was unloaded when its batch failed");
+    EngineError::new(ErrorKind::Unavailable, message)
 }
 
 fn run_error(request: &Request, error: &DeviceError) -> EngineError {

@@ -172,11 +172,11 @@ impl Core {
 
     /// Turns new requests away, waits for the others at most `grace`, then ends all that is left and the devices.
     pub fn stop(&self, grace: Duration) {
-        let until = Instant::now() + grace;
+        let asked = Instant::now();
         let mut state = self.lock();
         state.stopping = true;
         while !state.is_drained() {
-            let left = until.saturating_duration_since(Instant::now());
+            let left = grace.saturating_sub(asked.elapsed());
             if left.is_zero() {
                 break;
             }

@@ -9,7 +9,7 @@ use crate::{EngineError, ErrorKind, InferRequest};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use sublet_sched::Event;
-use sublet_units::{RequestId, Time};
+use sublet_units::{BatchKey, RequestId, Time};
 use tokio::sync::oneshot;
 
 /// Urgency of requests whose model and client state none: behind all that state one up to 99.
@@ -57,7 +57,7 @@ impl Core {
             let arrived = Event::Arrived(sublet_sched::Request {
                 id,
                 model: served.id,
-                key: request.admitted.key,
+                key: if request.admitted.alone { lone_key(id) } else { request.admitted.key },
                 rows: request.admitted.rows,
                 deadline: request.deadline,
                 expires: timeout(served, asked).map(|span| now.saturating_add(span)),
@@ -103,6 +103,11 @@ impl State {
         }
         Ok(Some(model.counters))
     }
+}
+
+/// A key that no other request has, so that nothing joins it.
+pub(super) fn lone_key(id: RequestId) -> BatchKey {
+    BatchKey(!id.0)
 }
 
 fn priority(served: &Served, asked: u32) -> u32 {

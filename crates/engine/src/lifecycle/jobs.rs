@@ -98,10 +98,10 @@ impl Jobs {
 
     /// Waits so long, or until the engine stops; returns whether it goes on.
     pub fn pause(&self, span: Duration) -> bool {
-        let until = Instant::now() + span;
+        let began = Instant::now();
         let mut queue = self.lock();
         loop {
-            let left = until.saturating_duration_since(Instant::now());
+            let left = span.saturating_sub(began.elapsed());
             if queue.stopping || left.is_zero() {
                 return !queue.stopping;
             }

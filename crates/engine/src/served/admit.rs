@@ -18,6 +18,8 @@ pub(crate) struct Admitted {
     /// Rows of dimension 0; 1 when the model does not batch.
     pub rows: u32,
     pub key: BatchKey,
+    /// Runs in a batch of its own.
+    pub alone: bool,
     /// Indices of the outputs wanted.
     pub outputs: Vec<usize>,
 }
@@ -38,7 +40,8 @@ impl Served {
             shapes[port.index] = Some(self.input_shape(port, shape, tensor));
         }
         let key = self.batch_key(&shapes);
-        Ok(Admitted { inputs: inputs.into_iter().flatten().collect(), shapes, rows, key, outputs })
+        let inputs = inputs.into_iter().flatten().collect();
+        Ok(Admitted { inputs, shapes, rows, key, alone: false, outputs })
     }
 
     /// The shapes that the request has, if its inputs are known and complete.

@@ -16,6 +16,7 @@ use std::hash::RandomState;
 use std::sync::Arc;
 use sublet_device::{DeviceError, PlanSource};
 use sublet_graph::Literal;
+use sublet_plan::Plan;
 use sublet_units::ModelId;
 
 /// A model version that has been loaded. A reload makes another one.
@@ -117,22 +118,51 @@ impl Served {
         self.plans.get(shapes, &self.program)
     }
 
-    /// The plan for these shapes, made now if need be.
+    /// The plan for a request, made now if need be; tells the request whether it may share a batch.
     ///
     /// # Errors
-    /// `Invalid` when the model does not work with these shapes.
-    pub fn checked_plan(&self, shapes: &InputShapes) -> Result<Arc<CachedPlan>, EngineError> {
-        let plan = self.plan(shapes);
-        if let Err(error) = plan.plan() {
+    /// `Invalid` when the model does not work with these shapes, or batches and gives a result of other rows.
+    pub fn checked_plan(&self, admitted: &mut Admitted) -> Result<Arc<CachedPlan>, EngineError> {
+        let cached = self.plan(&admitted.shapes);
+        let checked = match cached.plan() {
+            Ok(plan) => self.check_rows(&plan, admitted),
+            Err(error) => {
+                let kind = match error {
+                    DeviceError::Unsupported { .. } => ErrorKind::Unsupported,
+                    _ => ErrorKind::Invalid,
+                };
+                Err(EngineError::new(kind, format!("model `{}`: {error}", self.name)))
+            }
+        };
+        if checked.is_err() {
             // It would keep the place of one that is of use.
-            self.plans.forget(shapes);
-            let kind = match error {
-                DeviceError::Unsupported { .. } => ErrorKind::Unsupported,
-                _ => ErrorKind::Invalid,
-            };
-            return Err(EngineError::new(kind, format!("model `{}`: {error}", self.name)));
+            self.plans.forget(&admitted.shapes);
         }
-        Ok(plan)
+        checked.map(|()| cached)
+    }
+
+    /// A batch is divided by rows, so every result must have those of its request. Where only a run tells, the number
+    /// could agree by chance: then nobody shares a batch.
+    fn check_rows(&self, plan: &Plan, admitted: &mut Admitted) -> Result<(), EngineError> {
+        if !self.batches() {
+            return Ok(());
+        }
+        for (index, output) in plan.outputs.iter().enumerate() {
+            let rows = output.shape.as_ref().map(|shape| shape.first().copied());
+            if rows == Some(Some(admitted.rows as usize)) {
+                continue;
+            }
+            admitted.alone = true;
+            let is_served = self.outputs.iter().any(|port| port.index == index);
+            if let Some(shape) = output.shape.as_ref().filter(|_| is_served) {
+                let message = format!(
+                    "model `{}`: output `{}` has shape {shape:?} for a batch of {}",
+                    self.name, output.name, admitted.rows
+                );
+                return Err(EngineError::new(ErrorKind::Invalid, message));
+            }
+        }
+        Ok(())
     }
 
     pub fn is_planned(&self, shapes: &InputShapes) -> bool {

@@ -132,6 +132,12 @@ impl Builder {
         self
     }
 
+    /// Names the last node.
+    pub fn named(mut self, name: &str) -> Self {
+        self.0.node.last_mut().expect("a node").name = name.to_owned();
+        self
+    }
+
     pub fn weight(mut self, name: &str, dims: &[i64], values: &[f32]) -> Self {
         self.0.initializer.push(Tensor {
             dims: dims.to_vec(),
@@ -220,6 +226,25 @@ pub fn lookup() -> Vec<u8> {
         .finish()
 }
 
+/// `y = the shape of x [N, 2]`, which claims to have `N` rows and always has two.
+pub fn two_rows() -> Vec<u8> {
+    Builder::default()
+        .input("x", FLOAT, &["N", "2"])
+        .node("Shape", &["x"], "y")
+        .output("y", INT64, &["N"])
+        .finish()
+}
+
+/// `y [M, 2]`: row and column of each element of `x [N, 2]` that is not zero. Only a run tells how many there are.
+pub fn found() -> Vec<u8> {
+    Builder::default()
+        .input("x", FLOAT, &["N", "2"])
+        .node("NonZero", &["x"], "axes")
+        .node("Transpose", &["axes"], "y")
+        .output("y", INT64, &["M", "2"])
+        .finish()
+}
+
 /// Two inputs that share a dimension: `s = a + b`, `d = a - b`.
 pub fn two_by_two() -> Vec<u8> {
     Builder::default()
@@ -247,6 +272,35 @@ pub fn unsupported() -> Vec<u8> {
     Builder::default()
         .input("x", FLOAT, &["2"])
         .node("Teleport", &["x"], "y")
+        .output("y", FLOAT, &["2"])
+        .finish()
+}
+
+/// `y = x + (a + b)` of `[N, 2]`, whose sum of weights is computed when the model is loaded. `b` lies in `b.bin`
+/// beside the model: see [`folded_file`].
+pub fn folded(a: f32) -> Vec<u8> {
+    Builder::default()
+        .input("x", FLOAT, &["N", "2"])
+        .weight("a", &[2], &[a, a])
+        .external_weight("b", &[2], &[("location", "b.bin")])
+        .node("Add", &["a", "b"], "c")
+        .node("Add", &["x", "c"], "y")
+        .output("y", FLOAT, &["N", "2"])
+        .finish()
+}
+
+/// The file that [`folded`] reads.
+pub fn folded_file(b: f32) -> Vec<u8> {
+    [b, b].map(f32::to_le_bytes).concat()
+}
+
+/// A model with one node, of this name and operator, which reads `[2]` and, where it is given, a weight `[3]`.
+pub fn odd(name: &str, op: &str, inputs: &[&str]) -> Vec<u8> {
+    Builder::default()
+        .input("x", FLOAT, &["2"])
+        .weight("w", &[3], &[0.0; 3])
+        .node(op, inputs, "y")
+        .named(name)
         .output("y", FLOAT, &["2"])
         .finish()
 }

@@ -2,7 +2,7 @@
 
 use crate::onnx;
 use crate::scene::{Running, Scene, named, request, request_with};
-use sublet_engine::{EngineEvent, ErrorKind, Pending, Policy, RepositoryMode};
+use sublet_engine::{EngineEvent, ErrorKind, ModelState, Pending, Policy, RepositoryMode};
 use sublet_graph::Literal;
 use sublet_units::Bytes;
 
@@ -111,6 +111,36 @@ fn batches_share_a_run_and_each_gets_its_rows() {
 }
 
 #[test]
+fn a_result_that_has_not_the_rows_of_its_request_is_refused() {
+    let scene = Scene::new(RepositoryMode::None);
+    scene.write("m/1/model.onnx", onnx::two_rows());
+    scene.write("m/config.pbtxt", "max_batch_size: 8 dynamic_batching { }");
+    let running = scene.start();
+    // Two such requests make a batch of two rows, of which each would get one.
+    let error = running.infer(request("m", Literal::f32(&[1, 2], &[0.0; 2]))).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
+    assert!(error.to_string().contains("output `y` has shape [2]"), "{error}");
+}
+
+#[test]
+fn results_whose_rows_only_a_run_tells_are_not_shared_out() {
+    let scene = Scene::new(RepositoryMode::None);
+    scene.write("m/1/model.onnx", onnx::found());
+    scene.write("m/config.pbtxt", "max_batch_size: 8 dynamic_batching { }");
+    let running = scene.start();
+    running.devices[0].close();
+    let ask = |x: &[f32]| running.queue(request("m", Literal::f32(&[1, 2], x))).unwrap();
+    let first = ask(&[0.0, 0.0]);
+    running.devices[0].wait_held(1);
+    let others = [ask(&[0.0, 1.0]), ask(&[1.0, 0.0])];
+    running.devices[0].open();
+    assert_eq!(first.wait().unwrap().outputs[0].tensor.shape(), [0, 2]);
+    let found = others.map(|pending| pending.wait().unwrap().outputs.remove(0).tensor);
+    assert_eq!(found, [Literal::i64(&[1, 2], &[0, 1]), Literal::i64(&[1, 2], &[0, 0])]);
+    assert_eq!(running.devices[0].launched(), [1, 1, 1]);
+}
+
+#[test]
 fn one_bad_request_does_not_fail_its_batch() {
     let scene = Scene::new(RepositoryMode::None);
     scene.write("m/1/model.onnx", onnx::lookup());
@@ -141,6 +171,39 @@ fn one_bad_request_does_not_fail_its_batch() {
         }
     }
     assert_eq!(running.devices[0].launched(), [1, 3, 1, 1, 1]);
+}
+
+/// Once the model is being unloaded there is no second try, and whose fault it was nobody knows.
+#[test]
+fn a_batch_that_fails_while_its_model_is_unloaded_blames_nobody() {
+    let mut scene = Scene::new(RepositoryMode::Explicit);
+    scene.load_at_start = vec!["*".into()];
+    scene.write("m/1/model.onnx", onnx::lookup());
+    scene.write("m/config.pbtxt", "max_batch_size: 8 dynamic_batching { }");
+    let running = scene.start();
+    running.devices[0].close();
+    let ask = |index: i64| {
+        let input = named("i", Literal::i64(&[1], &[index]));
+        running.queue(request_with("m", vec![input])).unwrap()
+    };
+    let first = ask(0);
+    running.devices[0].wait_held(1);
+    let others = [1, 99, 3].map(|index| (index, ask(index)));
+    std::thread::scope(|scope| {
+        let unloading = scope.spawn(|| running.engine.unload("m"));
+        running.wait_until("the model drains", || {
+            running.engine.index(false)[0].state == ModelState::Unloading
+        });
+        running.devices[0].open();
+        unloading.join().unwrap().unwrap();
+    });
+    assert!(first.wait().is_ok());
+    for (index, pending) in others {
+        match pending.wait() {
+            Ok(_) => assert_ne!(index, 99),
+            Err(error) => assert!(index == 99 || error.kind() == ErrorKind::Unavailable, "{error}"),
+        }
+    }
 }
 
 #[test]
