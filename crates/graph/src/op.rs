@@ -535,7 +535,7 @@ pub struct Attention {
     pub kv_num_heads: usize,
     /// 0: off.
     pub softcap: f32,
-    /// What the fourth output holds: 0 raw products, 1 with mask, 2 after soft cap, 3 after softmax.
+    /// What the fourth output holds: 0 raw products, 1 after soft cap, 2 with mask, 3 after softmax.
     pub qk_output_mode: u8,
 }
 

@@ -46,6 +46,10 @@ fn apply(editor: &mut Editor, node: usize) -> Option<()> {
         None => batch_norm(editor, node, channels)?,
         Some(other) => binary(editor, node, other, channels, kernel.shape().len())?,
     };
+    // Infinities do not distribute over the sums of a convolution.
+    if change.scale.iter().flatten().any(|scale| !(*scale as f32).is_finite()) {
+        return None;
+    }
     let bias = match editor.input(conv, 2) {
         None => None,
         Some(bias) => Some(doubles(editor, bias, channels)?),

@@ -62,15 +62,6 @@ pub(super) fn branch(editor: &mut Editor, node: usize) -> bool {
             editor.alias(*output, source);
         }
     }
-    // What the body only passes on is read directly, before the node lets go of it.
-    for (output, inner) in this.outputs.iter().zip(&body.outputs) {
-        let source = outer[inner.0 as usize];
-        if let (Some(output), Some(source)) = (output, source)
-            && *output != source
-        {
-            editor.alias(*output, source);
-        }
-    }
     editor.remove(node);
     true
 }

@@ -10,6 +10,7 @@ mod attention;
 mod branch;
 mod common;
 mod compact;
+mod denormal;
 mod editor;
 mod fold;
 mod gelu;
@@ -39,13 +40,21 @@ pub struct RewriteOptions {
     pub fuse: bool,
     /// Fold a dequantised weight too: faster runs, up to four times the bytes to swap in.
     pub dequantize: bool,
+    /// Make weights of products zero where they are too small for a normal number.
+    pub flush_denormals: bool,
     /// No folded constant may be larger than this.
     pub folded_bytes_max: usize,
 }
 
 impl Default for RewriteOptions {
     fn default() -> Self {
-        RewriteOptions { fold: true, fuse: true, dequantize: false, folded_bytes_max: 256 << 20 }
+        RewriteOptions {
+            fold: true,
+            fuse: true,
+            dequantize: false,
+            flush_denormals: true,
+            folded_bytes_max: 256 << 20,
+        }
     }
 }
 
@@ -137,6 +146,12 @@ pub fn rewrite(model: &mut Model, evaluator: &dyn Evaluate, options: &RewriteOpt
         counts.insert("same-weight", merged);
     }
     compact::drop_weights(model);
+    if options.flush_denormals {
+        let flushed = denormal::flush(model);
+        if flushed > 0 {
+            counts.insert("denormal", flushed);
+        }
+    }
     if let Err(error) = check(model) {
         panic!("rewriting broke the model: {error}");
     }

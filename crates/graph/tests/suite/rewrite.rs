@@ -162,6 +162,20 @@ fn sums_and_products_per_channel_join_a_convolution() {
 }
 
 #[test]
+fn a_scale_that_is_infinite_stays_beside_its_convolution() {
+    // (3 − 1) / 0 is infinite, but 3 / 0 − 1 / 0 is not a number.
+    let build = |b: &mut Builder| {
+        let x = b.input("x", &[0, 2, 0, 0]);
+        let w = b.random(&[4, 2, 3, 3]);
+        let y = b.node(conv(Activation::None), &[x, w]);
+        let zero = b.scalar(0.0);
+        let y = b.node(Op::Binary(Binary::Div), &[y, zero]);
+        b.output(y);
+    };
+    check_rewrite(build, &[&[1, 2, 4, 4]], "Conv Div");
+}
+
+#[test]
 fn a_transposed_convolution_takes_a_batch_norm() {
     for group in [1, 2] {
         let build = |b: &mut Builder| {
@@ -700,4 +714,22 @@ fn bodies_are_rewritten_too() {
     let (model, report) = check_rewrite(build, &[&[2, 3], &[]], "Cast If");
     assert_eq!((report.nodes, report.count("identity")), ((6, 4), 2));
     assert!(model.graph.nodes[1].op.bodies().iter().all(|body| body.nodes.len() == 1));
+}
+
+#[test]
+fn weights_too_small_to_matter_become_zero_in_products_alone() {
+    let tiny = Literal::f32(&[2, 2], &[1e-40, 0.5, -1e-42, 2.0]);
+    let build = |b: &mut Builder| {
+        let x = b.input("x", &[2, 2]);
+        let factor = b.weight(tiny.clone());
+        let product = b.node(Op::MatMul, &[x, factor]);
+        let term = b.weight(Literal::f32(&[2, 2], &[1e-41, 0.25, 0.5, 1.0]));
+        let y = add(b, product, term);
+        b.output(y);
+    };
+    let (model, report) = check_rewrite(build, &[&[2, 2]], "Linear Add");
+    assert_eq!(report.count("denormal"), 1);
+    let values: Vec<Vec<f32>> = model.weights.iter().map(|weight| weight.value.to_vec()).collect();
+    assert!(values.contains(&vec![0.0, 0.5, 0.0, 2.0]), "{values:?}");
+    assert!(values.contains(&vec![1e-41, 0.25, 0.5, 1.0]), "a term keeps its bits: {values:?}");
 }
