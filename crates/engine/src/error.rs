@@ -27,11 +27,44 @@ pub enum ErrorKind {
 }
 
 impl EngineError {
+    /// Messages quote names from requests and model files, and end up in log lines: control characters are escaped,
+    /// so that none begins a line of its own, and what is overlong is cut.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        EngineError { kind, message: message.into() }
+        EngineError { kind, message: plain(message.into()) }
     }
 
     pub fn kind(&self) -> ErrorKind {
         self.kind
+    }
+}
+
+const MESSAGE_BYTES_MAX: usize = 4096;
+
+fn plain(message: String) -> String {
+    if message.len() <= MESSAGE_BYTES_MAX && !message.contains(char::is_control) {
+        return message;
+    }
+    let mut plain = String::new();
+    for c in message.chars() {
+        if plain.len() >= MESSAGE_BYTES_MAX {
+            plain.push('…');
+            break;
+        }
+        if c.is_control() { plain.extend(c.escape_default()) } else { plain.push(c) }
+    }
+    plain
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_are_one_line_of_bounded_length() {
+        let shown = |message: &str| EngineError::new(ErrorKind::Invalid, message).to_string();
+        assert_eq!(shown("größe `x`"), "größe `x`");
+        assert_eq!(shown("a\nERROR \x1b[31m\0\u{85}"), r"a\nERROR \u{1b}[31m\u{0}\u{85}");
+        let long = shown(&"ö".repeat(10_000));
+        assert!(long.len() < 4200 && long.ends_with("ö…"));
     }
 }

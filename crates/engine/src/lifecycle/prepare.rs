@@ -109,6 +109,11 @@ impl Preparer {
         version: &VersionFiles,
     ) -> Result<Served, EngineError> {
         let (packed, files) = self.packed(&request.files, version)?;
+        // Each file was read whole, but a model may have several, which must belong together.
+        if !files.iter().all(Fingerprint::still_holds) {
+            let message = "its files changed while it was loaded: load it again";
+            return Err(EngineError::new(ErrorKind::Invalid, message));
+        }
         let program =
             Arc::new(Program { packed, evaluator: self.evaluator.clone(), options: self.compile });
         let trial = trial_plan(&program)?;

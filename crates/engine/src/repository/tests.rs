@@ -146,6 +146,14 @@ fn only_regular_files_of_bounded_size_are_read() {
 }
 
 #[test]
+fn a_file_of_another_length_than_it_says_is_refused() {
+    // The system makes this one as it is read; it claims to be empty, as a file does that grows meanwhile.
+    let error = file::read(Path::new("/proc/self/status"), BYTES_MAX).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Invalid);
+    assert!(error.to_string().contains("changed while it was read"), "{error}");
+}
+
+#[test]
 fn one_name_in_two_repositories_is_an_error() {
     let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     write(one.path(), "m/1/model.onnx", "");

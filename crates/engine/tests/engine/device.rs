@@ -1,18 +1,21 @@
-//! A CPU device whose runs can be held back, and which can be lost.
+//! A CPU device whose runs can be held back, whose loads can be broken off, and which can be lost.
 
 use std::ops::Range;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex, OnceLock};
 use sublet_device::{
     Clock, Completion, Device, DeviceError, DeviceInfo, DeviceUsage, Image, Launch, Load, Sink,
 };
 use sublet_device_cpu::{CpuDevice, CpuOptions};
-use sublet_units::{DeviceId, ModelId};
+use sublet_units::{Bytes, DeviceId, ModelId};
 
 pub struct GatedDevice {
-    inner: CpuDevice,
+    inner: Arc<CpuDevice>,
     gate: Mutex<Gate>,
     changed: Condvar,
     sink: OnceLock<(DeviceId, Sink)>,
+    /// How many loads are still to be broken off.
+    breaks: Arc<AtomicU32>,
 }
 
 #[derive(Default)]
@@ -26,10 +29,11 @@ struct Gate {
 impl GatedDevice {
     pub fn new(index: u32, options: CpuOptions) -> Arc<Self> {
         Arc::new(GatedDevice {
-            inner: CpuDevice::new(index, options).expect("the options are right"),
+            inner: Arc::new(CpuDevice::new(index, options).expect("the options are right")),
             gate: Mutex::default(),
             changed: Condvar::new(),
             sink: OnceLock::new(),
+            breaks: Arc::default(),
         })
     }
 
@@ -61,6 +65,11 @@ impl GatedDevice {
         self.gate.lock().unwrap().launched.clone()
     }
 
+    /// From now on, so many loads run out of memory after their first segment.
+    pub fn break_loads(&self, count: u32) {
+        self.breaks.store(count, Ordering::SeqCst);
+    }
+
     /// Reports the device as lost; what is held back is never run.
     pub fn lose(&self) {
         self.gate.lock().unwrap().held.clear();
@@ -76,7 +85,19 @@ impl Device for GatedDevice {
 
     fn start(&self, id: DeviceId, clock: Arc<dyn Clock>, sink: Sink) {
         self.sink.get_or_init(|| (id, sink.clone()));
-        self.inner.start(id, clock, sink);
+        let (inner, breaks) = (self.inner.clone(), self.breaks.clone());
+        // Told on the thread that copies, before it takes the next segment.
+        let breaking: Sink = Arc::new(move |id, completion| {
+            let less = |left: u32| left.checked_sub(1);
+            if matches!(completion, Completion::Loaded { segment: 0, .. })
+                && breaks.fetch_update(Ordering::SeqCst, Ordering::SeqCst, less).is_ok()
+            {
+                let place = "the next segment".into();
+                inner.fail_next_load(DeviceError::OutOfMemory { wanted: Bytes(1), place });
+            }
+            sink(id, completion);
+        });
+        self.inner.start(id, clock, breaking);
     }
 
     fn attach(&self, model: ModelId, image: Arc<Image>) -> Result<(), DeviceError> {

@@ -3,6 +3,7 @@
 
 mod bert;
 mod device;
+mod faults;
 mod lifecycle;
 mod onnx;
 mod repository;

@@ -11,7 +11,7 @@ use sublet_engine::{
     Engine, EngineConfig, EngineError, EngineEvent, InferRequest, InferResponse, NamedTensor,
     Pending, Policy, RepositoryMode,
 };
-use sublet_graph::Literal;
+use sublet_graph::{Evaluate, Literal};
 use sublet_units::Bytes;
 
 /// How long a test waits for what must happen.
@@ -80,11 +80,16 @@ impl Scene {
 
     /// Starts the engine and waits until it is ready.
     pub fn start(&self) -> Running {
+        self.start_with(Arc::new(Evaluator))
+    }
+
+    /// The same, with constants computed by `evaluator`.
+    pub fn start_with(&self, evaluator: Arc<dyn Evaluate>) -> Running {
         let options = CpuOptions { memory: self.memory, ..CpuOptions::default() };
         let devices: Vec<_> =
             (0..self.devices).map(|index| GatedDevice::new(index, options.clone())).collect();
         let as_devices = devices.iter().map(|device| device.clone() as Arc<dyn Device>).collect();
-        let engine = Engine::start(self.config(), as_devices, Arc::new(Evaluator)).unwrap();
+        let engine = Engine::start(self.config(), as_devices, evaluator).unwrap();
         let events = Arc::new(Events::default());
         let listener = events.clone();
         engine.subscribe(Box::new(move |event| {
