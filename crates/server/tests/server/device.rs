@@ -1,4 +1,4 @@
-//! A CPU device whose runs can be held back.
+//! A CPU device whose runs can be held back, and which can be lost.
 
 use std::ops::Range;
 use std::sync::{Arc, Mutex};
@@ -36,6 +36,12 @@ impl GatedDevice {
         let mut gate = self.gate.lock().unwrap();
         gate.closed = false;
         std::mem::take(&mut gate.held).into_iter().for_each(|launch| self.inner.launch(launch));
+    }
+
+    /// The device fails with all that it was asked for.
+    pub fn lose(&self) {
+        self.inner.lose("unplugged");
+        self.open();
     }
 
     pub fn held(&self) -> usize {

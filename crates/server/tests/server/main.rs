@@ -5,6 +5,7 @@ mod codec;
 mod connections;
 mod device;
 mod grpc;
+mod hostile;
 mod http;
 mod onnx;
 mod raw_client;
