@@ -86,28 +86,35 @@ fn prepare(plan: &Plan, step: &Step) -> PreparedStep {
         }
     }
     cuts.sort();
-    cuts.dedup();
+    // A step may read one piece several times. Pieces that are written differ, unless they are empty.
+    cuts.dedup_by(|a, b| a == b && !a.written);
     for pair in cuts.windows(2) {
         let apart = pair[0].offset + pair[0].len <= pair[1].offset;
         assert!(apart, "operands of step `{}` overlap", step.name);
     }
-    let piece = |wanted: Cut| {
-        let same_kind = cuts.iter().filter(|cut| cut.written == wanted.written);
-        same_kind.into_iter().position(|&cut| cut == wanted).expect("every operand has a piece")
-    };
+    let same_kind = |written| cuts.iter().filter(move |cut| cut.written == written);
+    let piece = |wanted: Cut| same_kind(false).position(|&cut| cut == wanted);
     let input = |operand: Operand| match operand {
         Operand::Weight(id) => Input::Weight(id),
         Operand::Literal(index) => Input::Literal(index),
         Operand::Slot(slot) => match cut(plan, slot, false) {
-            Some(cut) => Input::Arena { piece: piece(cut), slot },
+            Some(cut) => {
+                Input::Arena { piece: piece(cut).expect("every operand has a piece"), slot }
+            }
             None => Input::Held(slot),
         },
     };
-    let output = |slot: SlotId| match cut(plan, slot, true) {
-        Some(cut) => Output::Arena { piece: piece(cut), slot },
+    let mut unused: Vec<_> = same_kind(true).copied().map(Some).collect();
+    let mut output = |slot: SlotId| match cut(plan, slot, true) {
+        Some(wanted) => {
+            let piece = unused.iter().position(|&cut| cut == Some(wanted));
+            let piece = piece.expect("every result has a piece of its own");
+            unused[piece] = None;
+            Output::Arena { piece, slot }
+        }
         None => Output::Held(slot),
     };
-    let outputs: Vec<_> = step.outputs.iter().map(|slot| slot.map(output)).collect();
+    let outputs: Vec<_> = step.outputs.iter().map(|slot| slot.map(&mut output)).collect();
     PreparedStep {
         inputs: step.inputs.iter().map(|operand| operand.map(input)).collect(),
         allocates: outputs.iter().any(|output| matches!(output, Some(Output::Held(_)))),

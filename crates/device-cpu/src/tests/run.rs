@@ -72,3 +72,17 @@ fn empty_tensors_run() {
         assert_eq!(output.shape(), [0, 4]);
     }
 }
+
+#[test]
+fn a_step_may_have_several_empty_outputs() {
+    let mut model = Builder::new();
+    let x = model.input("x", DType::F32);
+    let parts = model.nodes(Op::Split { axis: 1, parts: 2 }, vec![Some(x)], 2);
+    model.outputs(&parts);
+    let model = Packed::new(model.finish());
+    for output in model.solo(&[random(1, &[0, 4])]).unwrap() {
+        assert_eq!(output.shape(), [0, 2]);
+    }
+    let halves = model.solo(&[Literal::f32(&[1, 4], &[1.0, 2.0, 3.0, 4.0])]).unwrap();
+    assert_eq!(halves[1], Literal::f32(&[1, 2], &[3.0, 4.0]));
+}
