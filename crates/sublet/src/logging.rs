@@ -4,7 +4,7 @@ use crate::cli::{LogFormat, Logging};
 use anyhow::{Context, Result};
 use std::fs::OpenOptions;
 use std::io::{self, IsTerminal, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use sublet_server::{LogControl, LogSettings};
 use tracing_subscriber::fmt::MakeWriter;
@@ -55,19 +55,38 @@ struct Target(Arc<Mutex<Option<std::fs::File>>>);
 
 impl Target {
     fn set(&self, file: Option<PathBuf>) -> io::Result<()> {
-        let file =
-            file.map(|path| OpenOptions::new().create(true).append(true).open(path)).transpose()?;
+        let file = file.map(|path| open(&path)).transpose()?;
         *self.0.lock().expect("writing a log line does not panic") = file;
         Ok(())
     }
 }
 
+/// Opens a log file in its folder, but not through a link, which could lead out of it.
+fn open(path: &Path) -> io::Result<std::fs::File> {
+    if path.is_symlink() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is a link"));
+    }
+    OpenOptions::new().create(true).append(true).open(path)
+}
+
 impl Write for Target {
-    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        match &mut *self.0.lock().expect("writing a log line does not panic") {
-            Some(file) => file.write(line),
-            None => io::stderr().write(line),
+    /// Writes one event as one line: text that a client or a model file chose must not begin another.
+    fn write(&mut self, event: &[u8]) -> io::Result<usize> {
+        let text = event.strip_suffix(b"\n").unwrap_or(event);
+        let mut line = Vec::with_capacity(event.len());
+        for &byte in text {
+            match byte {
+                b'\n' => line.extend_from_slice(b"\\n"),
+                b'\r' => line.extend_from_slice(b"\\r"),
+                byte => line.push(byte),
+            }
         }
+        line.extend_from_slice(&event[text.len()..]);
+        match &mut *self.0.lock().expect("writing a log line does not panic") {
+            Some(file) => file.write_all(&line)?,
+            None => io::stderr().write_all(&line)?,
+        }
+        Ok(event.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -96,5 +115,22 @@ mod tests {
         let silent =
             LogSettings { log_info: false, log_warning: false, log_error: false, ..settings };
         assert_eq!(level(&silent), "off");
+    }
+
+    #[test]
+    fn an_event_is_one_line_of_a_file_in_the_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log");
+        let mut target = Target::default();
+        target.set(Some(path.clone())).unwrap();
+        target.write_all(b"refused 'a\r\nERROR forged'\n").unwrap();
+        target.write_all(b"next\n").unwrap();
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert_eq!(text, "refused 'a\\r\\nERROR forged'\nnext\n");
+        let link = folder.path().join("link");
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        assert!(target.set(Some(link)).is_err());
+        target.write_all(b"still here\n").unwrap();
+        assert!(std::fs::read_to_string(&path).unwrap().ends_with("still here\n"));
     }
 }
