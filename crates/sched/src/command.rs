@@ -6,13 +6,15 @@ use sublet_units::{DeviceId, LaneId, LoadId, ModelId, PageId, RequestId, RunId};
 #[derive(Clone, Debug, PartialEq)]
 pub enum Command {
     /// Copy these segments into these pages: each segment takes as many whole pages as its bytes need, in order.
-    /// Loads of one device are carried out in order.
+    /// Loads of one device from the host are carried out in order, and so are those from other devices; the two do not
+    /// wait for each other. The model is whole on a device that it is copied from and stays so until the load ends.
     Load {
         device: DeviceId,
         load: LoadId,
         model: ModelId,
         segments: Range<u32>,
         pages: Vec<PageId>,
+        source: Source,
     },
     /// Run these requests as one batch, rows in this order. The model's segments are resident or loading. `cold`: some
     /// were missing when the first of these requests could have started.
@@ -30,6 +32,18 @@ pub enum Command {
     Reject { request: RequestId, reason: RejectReason },
     /// A removed model has left every device.
     ModelGone { model: ModelId },
+    /// From now on the device has these lanes, each with so many percent of its compute. No run is in flight there. Only
+    /// for devices that declare it.
+    Repartition { device: DeviceId, shares: Vec<u32> },
+}
+
+/// Where a load's bytes come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+pub enum Source {
+    #[default]
+    Host,
+    /// Another device that has the model. Only for devices that declare it a peer.
+    Peer(DeviceId),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -57,4 +71,6 @@ pub enum RejectReason {
     LoadFailed,
     /// No device is left.
     NoDevice,
+    /// It could not be answered by its deadline (with `Config::admit`).
+    TooLate,
 }

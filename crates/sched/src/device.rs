@@ -99,10 +99,11 @@ impl Device {
         self.lanes.iter().flatten().count()
     }
 
-    pub fn pages_of(&self, segments: &[Bytes]) -> u32 {
-        segments
-            .iter()
-            .fold(0u32, |sum, &bytes| sum.saturating_add(self.ledger.segment_pages(bytes)))
+    /// Pages that a model's segments from `first` on need, when those before are there.
+    pub fn pages_of(&self, segments: &[Bytes], first: usize) -> u32 {
+        let (before, rest) = segments.split_at(first);
+        let start = before.iter().copied().sum();
+        self.ledger.pages_between(start, start + rest.iter().copied().sum())
     }
 
     /// From `now` until a lane is predicted to be free.

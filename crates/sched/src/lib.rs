@@ -19,9 +19,9 @@ mod requests;
 mod runs;
 mod scheduler;
 
-pub use command::{Command, EvictCause, RejectReason};
+pub use command::{Command, EvictCause, RejectReason, Source};
 pub use config::Config;
-pub use event::{Batching, DeviceSpec, Event, ModelSpec, Request};
+pub use event::{Batching, DeviceSpec, Event, ModelSpec, Peer, ProfilePoint, Request};
 pub use policy::{
     ArrivalOrder, BatchPolicy, Candidate, Delayed, EarliestFinish, Eviction, Greedy,
     LeastRecentlyUsed, LeastSlack, LeastWorth, LoadOption, MostFree, Order, Placement, Policy,

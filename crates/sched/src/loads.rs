@@ -1,6 +1,6 @@
 //! Loads and evictions: how segments come and go.
 
-use crate::command::{Command, EvictCause, RejectReason};
+use crate::command::{Command, EvictCause, RejectReason, Source};
 use crate::device::Loading;
 use crate::scheduler::Scheduler;
 use std::ops::Range;
@@ -32,7 +32,8 @@ impl Scheduler {
         assert!(place.load.is_none() && place.rollback.is_none(), "one load of a model at a time");
         place.load = Some(load);
         place.fresh = true;
-        out.push(Command::Load { device: device_id, load, model: model_id, segments, pages });
+        let source = Source::Host;
+        out.push(Command::Load { device: device_id, load, model: model_id, segments, pages, source });
         if model.spec.pinned {
             self.reassess(out);
         }
@@ -211,7 +212,7 @@ impl Scheduler {
             .filter(|&(other, _)| stays(other))
             .map(|(_, held)| held.pages())
             .sum();
-        device.pages_of(&self.models[&id].spec.segments) <= device.ledger.pages() - pinned
+        device.pages_of(&self.models[&id].spec.segments, 0) <= device.ledger.pages() - pinned
     }
 
     /// The shortest predicted time to bring all of a model to some device.

@@ -150,7 +150,7 @@ impl Scheduler {
     /// Pages that must be evicted before a model can be loaded.
     fn shortage(&self, device: &Device, id: ModelId) -> u32 {
         let resident = device.ledger.resident(id) as usize;
-        let missing = device.pages_of(&self.models[&id].spec.segments[resident..]);
+        let missing = device.pages_of(&self.models[&id].spec.segments, resident);
         missing.saturating_sub(device.ledger.free())
     }
 

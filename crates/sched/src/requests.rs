@@ -108,6 +108,7 @@ impl Scheduler {
             model.hopeless
         } else if self.requests.len() >= self.config.queue_max
             || model.queue.len() >= self.config.model_queue_max
+            || model.spec.queue_max.is_some_and(|most| model.queue.len() >= most as usize)
         {
             Some(RejectReason::QueueFull)
         } else {

@@ -103,6 +103,10 @@ impl State {
                 let error = self.models.get(&served.id).map_or("", |model| &model.load_error);
                 (ErrorKind::Internal, format!("bringing its weights to a device failed: {error}"))
             }
+            RejectReason::TooLate => (
+                ErrorKind::Overloaded,
+                "the request could not be answered by its deadline".to_owned(),
+            ),
             RejectReason::NoDevice => (ErrorKind::Unavailable, "no device is left".to_owned()),
         };
         EngineError::new(kind, format!("model `{}`: {what}", served.name))

@@ -140,16 +140,22 @@ impl Core {
 
     fn model_spec(&self, served: &Served) -> ModelSpec {
         let config = &served.config;
-        let segments = &served.program.packed.image.layout.segments;
+        let layout = &served.program.packed.image.layout;
         let devices = self.devices.len() as u32;
         ModelSpec {
-            segments: segments.iter().map(|segment| Bytes::from(segment.len)).collect(),
+            segments: layout.extents(),
             batching: config.dynamic_batching.as_ref().map(|batching| Batching {
                 rows_max: config.max_batch_size,
                 delay_max: Time::from_micros(batching.max_queue_delay_us),
             }),
             instances: config.instance_count.map(|count| count.saturating_mul(devices)),
             pinned: config.parameters.get("pinned").is_some_and(|value| value == "true"),
+            queue_max: config
+                .dynamic_batching
+                .as_ref()
+                .map(|batching| batching.max_queue_size)
+                .filter(|&most| most > 0),
+            ..ModelSpec::default()
         }
     }
 
@@ -284,11 +290,10 @@ pub(crate) fn stopping() -> EngineError {
     EngineError::new(ErrorKind::Unavailable, "the server is shutting down")
 }
 
-/// Why a device could never hold a model, if so. Every segment takes whole pages.
+/// Why a device could never hold a model, if so.
 fn lacking_pages(device: &Arc<dyn Device>, layout: &sublet_plan::Layout) -> Option<String> {
     let info = device.info();
-    let pages = |segment: &sublet_plan::Segment| Bytes::from(segment.len).div_ceil(info.page_bytes);
-    let wanted: u64 = layout.segments.iter().map(pages).sum();
+    let wanted = layout.bytes.div_ceil(info.page_bytes);
     (wanted > u64::from(info.pages)).then(|| {
         format!(
             "{} of weights need {wanted} pages of {}, and it has {}",

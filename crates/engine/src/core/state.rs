@@ -9,7 +9,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::ops::Range;
 use std::sync::Arc;
 use sublet_device::{Device, Launch, Load, Part};
-use sublet_sched::{Command, DeviceSpec, Event, EvictCause, ModelSpec, Scheduler};
+use sublet_sched::{Command, DeviceSpec, Event, EvictCause, ModelSpec, Scheduler, Source};
 use sublet_units::{Bytes, DeviceId, LoadId, ModelId, RequestId, RunId, Time};
 
 /// A first guess at a link whose rate is not known, in bytes per second; observed loads correct it.
@@ -79,6 +79,7 @@ impl State {
                 pages: info.pages,
                 lanes: info.lanes,
                 link_rate: info.link_rate.unwrap_or(LINK_RATE_GUESS),
+                ..DeviceSpec::default()
             };
             self.step(now, Event::DeviceAdded { device: DeviceId(index as u32), spec }, outbox);
         }
@@ -176,7 +177,8 @@ impl State {
 
     fn carry_out(&mut self, now: Time, command: Command, outbox: &mut Outbox) {
         match command {
-            Command::Load { device, load, model, segments, pages } => {
+            Command::Load { device, load, model, segments, pages, source } => {
+                assert_eq!(source, Source::Host, "no device declares peers");
                 self.load(now, device, Load { load, model, segments, pages });
             }
             Command::Run { device, lane, run, model, requests, cold } => {
@@ -197,6 +199,7 @@ impl State {
                     outbox.gone.push(gone.served);
                 }
             }
+            Command::Repartition { device, .. } => unreachable!("{device} declares no partitions"),
         }
     }
 

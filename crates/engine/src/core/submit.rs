@@ -5,7 +5,7 @@ use super::request::{Answer, Request};
 use super::state::State;
 use super::{Core, stopping};
 use crate::served::{Admitted, CachedPlan, Served};
-use crate::{EngineError, ErrorKind, InferRequest};
+use crate::{EngineError, InferRequest};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use sublet_sched::Event;
@@ -27,7 +27,7 @@ pub(crate) enum Submission {
 
 impl Core {
     /// # Errors
-    /// `Overloaded` when the model's own queue is full, `Unavailable` when the engine is stopping.
+    /// `Unavailable` when the engine is stopping.
     pub fn submit(
         &self,
         served: &Arc<Served>,
@@ -94,13 +94,6 @@ impl State {
         let Some(model) = self.models.get(&served.id).filter(|model| model.takes_requests) else {
             return Ok(None);
         };
-        let most = served.config.dynamic_batching.as_ref().map_or(0, |it| it.max_queue_size);
-        if most > 0 && self.scheduler.waiting_for(served.id) >= most as usize {
-            return Err(EngineError::new(
-                ErrorKind::Overloaded,
-                format!("model `{}`: {most} requests wait already", served.name),
-            ));
-        }
         Ok(Some(model.counters))
     }
 }

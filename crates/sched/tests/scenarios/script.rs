@@ -72,6 +72,7 @@ impl Player {
                     pages: words.number("pages").expect("pages") as u32,
                     lanes: words.number("lanes").unwrap_or(1) as u32,
                     link_rate: words.number("rate").unwrap_or(1) * PAGE * 1000,
+                    ..DeviceSpec::default()
                 };
                 Event::DeviceAdded { device: DeviceId(words.id(2)), spec }
             }
@@ -87,6 +88,7 @@ impl Player {
                     }),
                     instances: words.number("instances").map(|max| max as u32),
                     pinned: words.has("pinned"),
+                    ..ModelSpec::default()
                 };
                 Event::ModelAdded { model: ModelId(words.id(2)), spec }
             }
@@ -138,6 +140,7 @@ impl Player {
             }
             Command::Reject { request, reason } => format!("reject {request} {reason:?}"),
             Command::ModelGone { model } => format!("gone {model}"),
+            Command::Repartition { device, shares } => format!("repartition {device} {shares:?}"),
         }
     }
 }

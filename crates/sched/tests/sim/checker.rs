@@ -136,7 +136,7 @@ impl Checker {
 
     pub fn command(&mut self, now: Time, command: &Command) -> Checked {
         match command {
-            Command::Load { device, load, model, segments, pages } => {
+            Command::Load { device, load, model, segments, pages, .. } => {
                 self.load(*device, *load, *model, segments, pages)
             }
             Command::Run { device, lane, run, model, requests, .. } => {
@@ -147,6 +147,7 @@ impl Checker {
             }
             Command::Reject { request, reason } => self.reject(now, *request, *reason),
             Command::ModelGone { model } => self.model_gone(*model),
+            Command::Repartition { device, .. } => Err(format!("{device} has no partitions")),
         }
     }
 
@@ -171,7 +172,7 @@ impl Checker {
     fn pages_of(&self, device: DeviceId, model: ModelId, segments: Range<u32>) -> u32 {
         let page = self.devices[&device].spec.page_bytes;
         let Some(model) = self.models.get(&model) else { return 0 };
-        segments.map(|s| model.spec.segments[s as usize].div_ceil(page) as u32).sum()
+        segments.map(|segment| pages_of(&model.spec, segment, page)).sum()
     }
 
     fn running_on(&self, device: DeviceId, model: ModelId) -> usize {
@@ -199,7 +200,7 @@ impl Checker {
         held.load = Some((load, segments.clone()));
         let mut pages = pages.iter();
         for segment in segments.clone() {
-            let count = spec.segments[segment as usize].div_ceil(device.spec.page_bytes);
+            let count = pages_of(spec, segment, device.spec.page_bytes);
             for _ in 0..count {
                 let page = pages.next().ok_or(format!("{load} has too few pages"))?;
                 let place = device.pages.get_mut(page.0 as usize).ok_or("no such page")?;
@@ -307,6 +308,7 @@ impl Checker {
             RejectReason::Cancelled => self.cancelled.contains(&request),
             RejectReason::LoadFailed => true,
             RejectReason::NoDevice => self.devices.is_empty(),
+            RejectReason::TooLate => asked.deadline.is_some(),
         };
         ensure(is_true, || format!("{request} is rejected as {reason:?}, which is not so"))
     }
@@ -398,4 +400,11 @@ impl Device {
             }
         }
     }
+}
+
+/// Pages of a region that a segment begins: the page in which it starts may belong to the one before it.
+fn pages_of(spec: &ModelSpec, segment: u32, page: Bytes) -> u32 {
+    let start: Bytes = spec.segments[..segment as usize].iter().copied().sum();
+    let end = start + spec.segments[segment as usize];
+    (end.div_ceil(page) - start.div_ceil(page)) as u32
 }

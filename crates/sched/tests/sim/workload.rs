@@ -77,12 +77,14 @@ impl Workload {
                 pages: rng.u32(6..48),
                 lanes: rng.u32(1..4),
                 link_rate: rng.u64(200_000..4_000_000),
+                ..DeviceSpec::default()
             },
             Shape::Saturating => DeviceSpec {
                 page_bytes: PAGE,
                 pages: 4,
                 lanes: rng.u32(1..4),
                 link_rate: 1_000_000,
+                ..DeviceSpec::default()
             },
         }
     }
@@ -104,6 +106,7 @@ impl Workload {
             },
             instances: (random && rng.u32(0..4) == 0).then(|| rng.u32(1..3)),
             pinned: random && rng.u32(0..20) == 0,
+            ..ModelSpec::default()
         }
     }
 

@@ -255,7 +255,7 @@ impl World {
         if !self.workload.takes(self.scheduler.waiting_for(model)) {
             return Ok(());
         }
-        let none = ModelSpec { segments: vec![], batching: None, instances: None, pinned: false };
+        let none = ModelSpec::default();
         let spec = self.models.get(&model).unwrap_or(&none);
         let request = self.workload.request(self.now, model, spec);
         self.recent.push(request.id);
@@ -324,6 +324,7 @@ impl World {
                 _ => {}
             },
             Command::ModelGone { .. } => self.report.gone += 1,
+            Command::Repartition { .. } => {}
         }
     }
 
