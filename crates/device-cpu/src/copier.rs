@@ -55,7 +55,8 @@ fn copy(shared: &Shared, link: &mut Link, load: &Load) -> Result<(), DeviceError
         let what = format!("segments {:?} of {}", load.segments, layout.segments.len());
         return Err(DeviceError::Invalid { what, place: place() });
     };
-    let pages: u64 = segments.iter().map(|segment| shared.memory.pages_for(segment.len)).sum();
+    let end_of = |segment| layout.start_of(segment).div_ceil(shared.options.page_bytes);
+    let pages = end_of(load.segments.end) - end_of(load.segments.start);
     if pages > load.pages.len() as u64 {
         let what = format!("{} pages for segments of {pages}", load.pages.len());
         return Err(DeviceError::Invalid { what, place: place() });

@@ -3,7 +3,7 @@
 use crate::copier;
 use crate::lane::Lane;
 use crate::memory::Memory;
-use crate::options::CpuOptions;
+use crate::options::{CpuOptions, GRAIN};
 use crate::region::Region;
 use std::collections::HashMap;
 use std::ops::Range;
@@ -84,7 +84,8 @@ impl CpuDevice {
             arena_bytes_max: options.arena_max,
         };
         let shared = Shared {
-            memory: Memory::new(options.page_bytes, options.pages()),
+            // Segments lie one after the other in a model's pages, so their bytes are what is handed out.
+            memory: Memory::new(GRAIN, options.grains()),
             options,
             counters: Counters::default(),
             faults: Faults::default(),

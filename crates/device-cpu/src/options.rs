@@ -33,7 +33,16 @@ impl Default for CpuOptions {
     }
 }
 
+/// The unit in which buffers of segments are handed out: a page is a multiple of it.
+pub const GRAIN: Bytes = Bytes(64);
+
 impl CpuOptions {
+    /// The budget in units of [`GRAIN`].
+    pub fn grains(&self) -> u32 {
+        let bytes = u64::from(self.pages()) * self.page_bytes.0;
+        u32::try_from(bytes / GRAIN.0).unwrap_or(u32::MAX)
+    }
+
     /// Pages in the budget; a last incomplete one does not count.
     pub fn pages(&self) -> u32 {
         u32::try_from(self.memory.0 / self.page_bytes.0).unwrap_or(u32::MAX)

@@ -79,6 +79,20 @@ impl Layout {
         self.weights[id.0 as usize]
     }
 
+    /// Bytes from the start of each segment to the start of the next: what each takes of a contiguous region.
+    pub fn extents(&self) -> Vec<Bytes> {
+        let ends = self.segments.iter().skip(1).map(|segment| segment.offset);
+        let ends = ends.chain([self.bytes.as_usize()]);
+        self.segments.iter().zip(ends).map(|(segment, end)| Bytes::from(end - segment.offset)).collect()
+    }
+
+    /// Bytes of the image before a segment; for the number of segments, all of them.
+    pub fn start_of(&self, segment: u32) -> Bytes {
+        self.segments
+            .get(segment as usize)
+            .map_or(self.bytes, |segment| Bytes::from(segment.offset))
+    }
+
     /// Places a weight after all others, in a new segment when the last one would grow beyond `wanted`; returns
     /// what the last segment may grow to now.
     fn append(

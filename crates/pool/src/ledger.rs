@@ -8,7 +8,8 @@ use sublet_units::{Bytes, ModelId, PageId};
 
 /// Who has which page of one device.
 ///
-/// A segment occupies whole pages of its own, [`Ledger::segment_pages`] of them. Misuse panics: it is a bug of the
+/// A model's segments lie one after the other in its region, which is made of whole pages: a page in which one segment
+/// ends and the next begins belongs to the first of them ([`Ledger::pages_between`]). Misuse panics: it is a bug of the
 /// caller that would corrupt weights if it went on. What may fail in good order returns an `Option` or a `Result`
 /// and then has changed nothing.
 #[derive(Clone, Debug)]
@@ -72,9 +73,10 @@ impl Ledger {
         self.leases.values().map(|lease| lease.pages.len() as u32).sum()
     }
 
-    /// How many pages a segment of this size occupies.
-    pub fn segment_pages(&self, bytes: Bytes) -> u32 {
-        u32::try_from(bytes.div_ceil(self.page_bytes)).unwrap_or(u32::MAX)
+    /// How many pages what lies between two offsets of a region needs, beyond those of what lies before it.
+    pub fn pages_between(&self, start: Bytes, end: Bytes) -> u32 {
+        let pages = end.div_ceil(self.page_bytes) - start.div_ceil(self.page_bytes);
+        u32::try_from(pages).unwrap_or(u32::MAX)
     }
 
     /// What the device holds of a model; `None` when nothing.
@@ -103,23 +105,24 @@ impl Ledger {
         assert_eq!(first, resident, "a load of {model} continues what is resident");
         assert!(!bytes.is_empty(), "a load of {model} has segments");
 
-        let mut total = 0u32;
-        for &segment in bytes {
-            total = total.saturating_add(self.segment_pages(segment));
-        }
+        let mut start = self.residency(model).map_or(Bytes::ZERO, Residency::bytes);
+        let total = self.pages_between(start, start + bytes.iter().copied().sum());
         if total > self.free() {
             return None;
         }
         let mut taken = Vec::with_capacity(total as usize);
+        let page_bytes = self.page_bytes;
         let held = self.models.entry(model).or_default();
         for &segment in bytes {
-            let count = segment.div_ceil(self.page_bytes) as usize;
+            let end = start + segment;
+            let count = (end.div_ceil(page_bytes) - start.div_ceil(page_bytes)) as usize;
+            start = end;
             let pages: Vec<PageId> = self.free.drain(self.free.len() - count..).rev().collect();
             for &page in &pages {
                 hand(&mut self.holders, page, Holder::Free, Holder::Model(model));
             }
             taken.extend_from_slice(&pages);
-            held.push_loading(pages);
+            held.push_loading(segment, pages);
         }
         self.reserved += total;
         Some(taken)

@@ -1,14 +1,15 @@
 //! Which segments of one model are on one device, and in which pages.
 
 use std::ops::Range;
-use sublet_units::PageId;
+use sublet_units::{Bytes, PageId};
 
 /// The part of a model that a device holds: always a prefix `0..resident` that has arrived, followed by
 /// `resident..reserved` that is on its way.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Residency {
-    /// Pages of each segment in `0..reserved`.
-    segments: Vec<Vec<PageId>>,
+    /// Size and pages of each segment in `0..reserved`.
+    segments: Vec<(Bytes, Vec<PageId>)>,
+    bytes: Bytes,
     resident: u32,
     pages: u32,
 }
@@ -28,6 +29,11 @@ impl Residency {
         !self.loading().is_empty()
     }
 
+    /// Bytes of all its segments, arrived or not: where the next one would start.
+    pub fn bytes(&self) -> Bytes {
+        self.bytes
+    }
+
     /// Pages of all its segments, arrived or not.
     pub fn pages(&self) -> u32 {
         self.pages
@@ -35,12 +41,13 @@ impl Residency {
 
     /// Pages of one segment that has pages.
     pub fn segment_pages(&self, segment: u32) -> &[PageId] {
-        &self.segments[segment as usize]
+        &self.segments[segment as usize].1
     }
 
-    pub(crate) fn push_loading(&mut self, pages: Vec<PageId>) {
+    pub(crate) fn push_loading(&mut self, bytes: Bytes, pages: Vec<PageId>) {
         self.pages += pages.len() as u32;
-        self.segments.push(pages);
+        self.bytes += bytes;
+        self.segments.push((bytes, pages));
     }
 
     pub(crate) fn arrived(&mut self, segment: u32) {
@@ -51,7 +58,8 @@ impl Residency {
 
     /// Takes the last segment off, arrived or not, and returns its pages.
     pub(crate) fn pop(&mut self) -> Vec<PageId> {
-        let pages = self.segments.pop().expect("a segment to take off");
+        let (bytes, pages) = self.segments.pop().expect("a segment to take off");
+        self.bytes = self.bytes - bytes;
         self.pages -= pages.len() as u32;
         self.resident = self.resident.min(self.segments.len() as u32);
         pages

@@ -1,7 +1,7 @@
 //! The ledger against a naive list of page holders: random operations, and all short sequences of a few operations.
 
 use proptest::prelude::*;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use sublet_pool::{Epoch, LeaseError, Ledger, Owner};
 use sublet_units::{Bytes, ModelId, PageId};
 
@@ -33,8 +33,8 @@ enum Holder {
 /// The ledger told naively: every question scans all pages.
 struct Naive {
     pages: Vec<Holder>,
-    /// Segments of each model as (pages, arrived), including those of no pages.
-    models: BTreeMap<u32, Vec<(u32, bool)>>,
+    /// Segments of each model as (pages, arrived, bytes), including those of no pages.
+    models: BTreeMap<u32, Vec<(u32, bool, u64)>>,
     epochs: BTreeMap<u32, u64>,
 }
 
@@ -53,6 +53,21 @@ impl Naive {
 
     fn is_loading(&self, model: u32) -> bool {
         self.models.get(&model).is_some_and(|segments| segments.iter().any(|s| !s.1))
+    }
+
+    /// How many pages each further segment of a model needs: those in which a byte of it lies and none before it.
+    fn pages_of(&self, model: u32, sizes: &[u64]) -> Vec<u32> {
+        let before: u64 = self.models.get(&model).into_iter().flatten().map(|s| s.2).sum();
+        let mut seen: BTreeSet<u64> = (0..before).map(|byte| byte / PAGE.0).collect();
+        let mut at = before;
+        let mut counts = Vec::new();
+        for &size in sizes {
+            let known = seen.len();
+            seen.extend((at..at + size).map(|byte| byte / PAGE.0));
+            at += size;
+            counts.push((seen.len() - known) as u32);
+        }
+        counts
     }
 
     fn replace(&mut self, from: Holder, to: Holder) {
@@ -166,17 +181,17 @@ impl Pair {
             return;
         }
         let first = self.naive.resident(model);
-        let counts: Vec<u32> = sizes.iter().map(|s| s.div_ceil(PAGE.0) as u32).collect();
+        let counts = self.naive.pages_of(model, sizes);
         let bytes: Vec<Bytes> = sizes.iter().map(|&s| Bytes(s)).collect();
         let given = self.ledger.reserve(ModelId(model), first, &bytes);
         assert_eq!(given.is_some(), counts.iter().sum::<u32>() <= self.naive.free());
         let Some(given) = given else { return };
         let mut given = given.into_iter();
-        for (segment, &count) in (first..).zip(&counts) {
+        for ((segment, &count), &size) in (first..).zip(&counts).zip(sizes) {
             for page in given.by_ref().take(count as usize) {
                 self.naive.take(page, Holder::Segment { model, segment, arrived: false });
             }
-            self.naive.models.entry(model).or_default().push((count, false));
+            self.naive.models.entry(model).or_default().push((count, false, size));
         }
         assert_eq!(given.next(), None, "more pages were given than asked for");
     }
@@ -225,7 +240,7 @@ impl Pair {
             let held = ledger.residency(ModelId(model)).expect("the model holds segments");
             assert_eq!(held.resident(), naive.resident(model));
             assert_eq!(held.loading(), naive.resident(model)..segments.len() as u32);
-            for (segment, &(count, _)) in (0..).zip(segments) {
+            for (segment, &(count, ..)) in (0..).zip(segments) {
                 let pages = held.segment_pages(segment);
                 assert_eq!(pages.len() as u32, count);
                 for page in pages {
