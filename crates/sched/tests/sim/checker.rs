@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use sublet_sched::{Command, DeviceSpec, Event, EvictCause, ModelSpec, RejectReason, Request};
-use sublet_units::{DeviceId, LaneId, LoadId, ModelId, PageId, RequestId, RunId, Time};
+use sublet_units::{Bytes, DeviceId, LaneId, LoadId, ModelId, PageId, RequestId, RunId, Time};
 
 type Checked = Result<(), String>;
 
