@@ -22,6 +22,8 @@ const EDGES: &[(&str, &[&str])] = &[
     ("device-cpu", &["units", "graph", "plan", "device"]),
     ("engine", &["units", "graph", "import", "plan", "pool", "sched", "device"]),
     ("server", &["units", "graph", "engine"]),
+    ("workload", &["units"]),
+    ("report", &["units"]),
     ("catalog", &[]),
     ("conformance", &["units", "graph", "import", "plan", "device", "device-cpu", "catalog"]),
     ("fuzz", &["import", "engine", "server", "catalog"]),
@@ -60,8 +62,18 @@ const OWNED: &[(&str, &[&str])] = &[
 ];
 
 /// Crates below `engine`: they are told the time and given bytes.
-const PURE: &[&str] =
-    &["units", "graph", "import", "pool", "plan", "sched", "device", "device-cpu"];
+const PURE: &[&str] = &[
+    "units",
+    "graph",
+    "import",
+    "pool",
+    "plan",
+    "sched",
+    "device",
+    "device-cpu",
+    "workload",
+    "report",
+];
 
 /// What a crate below `engine` must not write, and why.
 const IMPURE: &[(&str, &str)] = &[

@@ -5,6 +5,7 @@
 
 mod bytes;
 mod ids;
+pub mod span;
 mod time;
 
 pub use bytes::Bytes;

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::ops::{Add, AddAssign, Mul, Sub};
+use std::str::FromStr;
 use std::time::Duration;
 
 /// A point in time or a span, in nanoseconds. The origin is whatever the caller's clock says it is.
@@ -112,9 +113,54 @@ impl fmt::Display for Time {
     }
 }
 
+/// Reads `850ns`, `12.5us`, `100ms`, `1.5s`, `2min`, `3h`; the unit is required, except for `0`.
+impl FromStr for Time {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let text = text.trim();
+        let split = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+        let (number, unit) = text.split_at(split);
+        let number: f64 = number
+            .parse()
+            .map_err(|_| format!("`{text}` is not a time: write for example 100ms or 30s"))?;
+        let factor = match unit.trim() {
+            "ns" => 1.0,
+            "us" | "µs" => 1e3,
+            "ms" => 1e6,
+            "s" => 1e9,
+            "m" | "min" => 60e9,
+            "h" => 3600e9,
+            "" if number == 0.0 => 0.0,
+            "" => return Err(format!("`{text}` has no unit: write for example {text}ms")),
+            other => {
+                return Err(format!(
+                    "`{other}` is not a unit of time: use ns, us, ms, s, min or h"
+                ));
+            }
+        };
+        let nanos = (number * factor).round();
+        if nanos >= u64::MAX as f64 {
+            return Err(format!("`{text}` is out of range"));
+        }
+        Ok(Time(nanos as u64))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn reads_times_with_their_units() {
+        assert_eq!("100ms".parse(), Ok(Time::from_millis(100)));
+        assert_eq!("1.5 s".parse(), Ok(Time::from_millis(1_500)));
+        assert_eq!("2min".parse(), Ok(Time::from_secs(120)));
+        assert_eq!("0".parse(), Ok(Time::ZERO));
+        assert!("30".parse::<Time>().unwrap_err().contains("30ms"));
+        assert!("3 fortnights".parse::<Time>().unwrap_err().contains("fortnights"));
+        assert!("-1s".parse::<Time>().is_err());
+    }
 
     #[test]
     fn shows_the_unit_that_fits() {

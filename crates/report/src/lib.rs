@@ -1,0 +1,1 @@
+//! One format of reports for simulated and live runs.
