@@ -55,7 +55,7 @@ const OWNED: &[(&str, &[&str])] = &[
     ("cudarc", &["device-cuda"]),
     ("axum", &["server", "bench"]),
     ("tonic", &["server", "bench", "sublet"]),
-    ("hyper", &["server"]),
+    ("hyper", &["server", "sublet"]),
     ("rten-gemm", &["device-cpu"]),
     ("clap", &["sublet", "xtask", "bench", "conformance", "fuzz"]),
     ("anyhow", &["sublet", "xtask", "bench", "conformance", "fuzz"]),

@@ -52,6 +52,9 @@ pub enum Command {
     Inspect(Inspect),
     /// List the real models that can be fetched, and fetch them
     Models(Models),
+    /// Load a server of the Open Inference Protocol with a fixed schedule of requests, and report latencies
+    #[command(after_help = LOAD_EXAMPLES)]
+    Load(Box<crate::load::Load>),
     /// Fetch real models, serve them from two devices that cannot hold them all, and check every answer
     Demo(Demo),
 }
@@ -65,6 +68,11 @@ const SERVE_EXAMPLES: &str = "Examples:
 const RUN_EXAMPLES: &str = "Examples:
   sublet run model.onnx --random --shape x=1x3x224x224
   sublet run model.onnx --inputs in.safetensors --outputs out.safetensors --repeat 100";
+
+const LOAD_EXAMPLES: &str = "Examples:
+  sublet load --url http://127.0.0.1:8000 --model resnet,bert --workload poisson:rate=200 --slo 100ms --html load.html
+  sublet load --url ours=http://127.0.0.1:8000 --url other=http://127.0.0.1:9000 --model a --workload gamma:rate=50,cv=4 \\
+      --rate 50,100,200 --duration 20s --json load.json";
 
 #[derive(Args)]
 pub struct Serve {

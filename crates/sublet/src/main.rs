@@ -4,6 +4,7 @@ mod cli;
 mod demo;
 mod devices;
 mod inspect;
+mod load;
 mod logging;
 mod models;
 mod progress;
@@ -27,6 +28,9 @@ fn main() -> ExitCode {
         }
         Command::Models(options) => {
             logging::init(&cli.logging, Some("warn")).and_then(|_| models::main(options))
+        }
+        Command::Load(options) => {
+            logging::init(&cli.logging, Some("warn")).and_then(|_| load::main(&options))
         }
         Command::Demo(options) => {
             logging::init(&cli.logging, Some("error")).and_then(|_| demo::main(options))
