@@ -1,33 +1,62 @@
 //! What the scheduler knows of one device.
 
+use crate::command::Source;
 use crate::event::DeviceSpec;
-use crate::policy::Urgency;
-use crate::predict::LinkRate;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use crate::model::{Candidacy, Model};
+use crate::policy::{LanePlan, Urgency};
+use crate::predict::{LinkRate, WHOLE};
+use crate::queue::Entry;
+use crate::rank::Ranking;
+use std::collections::{BTreeSet, VecDeque};
 use std::ops::Range;
 use sublet_pool::Ledger;
-use sublet_units::{Bytes, LoadId, ModelId, RunId, Time};
+use sublet_units::{Bytes, DeviceId, LoadId, ModelId, RunId, Time};
 
 #[derive(Debug)]
 pub(crate) struct Device {
     pub spec: DeviceSpec,
     pub ledger: Ledger,
-    pub lanes: Vec<Option<Running>>,
-    /// In the order in which they are carried out.
-    pub loads: VecDeque<Loading>,
-    /// When the segment on its way began.
-    pub link_since: Time,
-    pub link: LinkRate,
+    pub lanes: Vec<Lane>,
+    /// Lanes with a run in flight.
+    pub busy: u32,
+    /// How it will be divided once its runs have ended; until then none starts.
+    pub redivided: Option<Vec<LanePlan>>,
+    /// From the host.
+    pub host: Channel,
+    /// From other devices.
+    pub peer: Channel,
+    /// Models with a place here, in order.
+    pub tenants: BTreeSet<ModelId>,
     /// Models with waiting requests that could start here now.
-    pub startable: BTreeSet<(Urgency, ModelId)>,
-    /// Models whose pages may be taken.
-    pub evictable: Evictable,
+    pub startable: Ranking,
+    /// Whether it stands in the list of devices where a run might start.
+    pub open: bool,
+    /// Whether memory or a link became free since loads were planned last.
+    pub freed: bool,
+    /// Pages of models that nobody waits for and that may be taken.
+    pub idle_pages: u32,
+    /// Pages of models with waiting requests that may be taken.
+    pub queued_pages: u32,
+    /// Pages of models that stay.
+    pub pinned_pages: u32,
     /// Predicted time of the runs that wait for this device, over all lanes.
     pub work: Time,
     pub claim: Option<Claim>,
 }
 
+/// A stream of runs, with a share of the device's compute.
 #[derive(Debug)]
+pub(crate) struct Lane {
+    pub running: Option<Running>,
+    /// Percent of the device's compute.
+    pub share: u32,
+    /// The models that may run here; empty: all.
+    pub models: Vec<ModelId>,
+    /// The requests of the run in flight.
+    pub batch: Vec<Entry>,
+}
+
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Running {
     pub run: RunId,
     pub model: ModelId,
@@ -38,11 +67,22 @@ pub(crate) struct Running {
     pub stalls: bool,
 }
 
+/// A way for weights into a device, used by one load after the other.
+#[derive(Debug)]
+pub(crate) struct Channel {
+    /// In the order in which they are carried out.
+    pub loads: VecDeque<Loading>,
+    /// When the segment on its way began.
+    pub since: Time,
+    pub rate: LinkRate,
+}
+
 #[derive(Debug)]
 pub(crate) struct Loading {
     pub load: LoadId,
     pub model: ModelId,
     pub segments: Range<u32>,
+    pub source: Source,
     /// Bytes of the segment on its way.
     pub current: Bytes,
     /// Bytes of the segments after that.
@@ -57,46 +97,37 @@ pub(crate) struct Claim {
     pub held: BTreeSet<ModelId>,
 }
 
-/// Models whose pages may be taken, and how many pages that is.
-#[derive(Debug, Default)]
-pub(crate) struct Evictable {
-    models: BTreeMap<ModelId, Candidacy>,
-    /// Pages of models that nobody waits for.
-    pub idle_pages: u32,
-    /// Pages of models with waiting requests.
-    pub queued_pages: u32,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Candidacy {
-    pub pages: u32,
-    /// Urgency of what waits for the model, if it could run here.
-    pub queued: Option<Urgency>,
-}
-
 impl Device {
-    pub fn new(spec: DeviceSpec, now: Time) -> Self {
+    pub fn new(spec: DeviceSpec, lanes_max: u32, now: Time) -> Self {
         assert!(spec.lanes > 0, "a device has a lane");
+        let peer_rate = spec.peers.iter().map(|peer| peer.rate).max().unwrap_or(1);
         Device {
             ledger: Ledger::new(spec.page_bytes, spec.pages),
-            lanes: (0..spec.lanes).map(|_| None).collect(),
-            loads: VecDeque::new(),
-            link_since: now,
-            link: LinkRate::new(spec.link_rate),
-            startable: BTreeSet::new(),
-            evictable: Evictable::default(),
+            lanes: (0..spec.lanes.min(lanes_max)).map(|_| Lane::new(WHOLE, Vec::new())).collect(),
+            busy: 0,
+            redivided: None,
+            host: Channel::new(spec.link_rate, now),
+            peer: Channel::new(peer_rate, now),
+            tenants: BTreeSet::new(),
+            startable: Ranking::default(),
+            open: false,
+            freed: true,
+            idle_pages: 0,
+            queued_pages: 0,
+            pinned_pages: 0,
             work: Time::ZERO,
             claim: None,
             spec,
         }
     }
 
-    pub fn idle_lane(&self) -> Option<usize> {
-        self.lanes.iter().position(Option::is_none)
+    pub fn has_idle_lane(&self) -> bool {
+        (self.busy as usize) < self.lanes.len() && self.redivided.is_none()
     }
 
-    pub fn busy_lanes(&self) -> usize {
-        self.lanes.iter().flatten().count()
+    /// An idle lane that may run the model. `free`: the model is assigned to no lane.
+    pub fn idle_lane_for(&self, model: ModelId, free: bool) -> Option<usize> {
+        self.lanes.iter().position(|lane| lane.running.is_none() && lane.takes(model, free))
     }
 
     /// Pages that a model's segments from `first` on need, when those before are there.
@@ -106,10 +137,17 @@ impl Device {
         self.ledger.pages_between(start, start + rest.iter().copied().sum())
     }
 
+    /// Whether it could hold a model if everything that may be evicted were.
+    pub fn could_hold(&self, id: DeviceId, model: &Model) -> bool {
+        let own = model.places.get(id).map_or(0, |place| place.pinned_pages);
+        let pinned = self.pinned_pages - own;
+        self.pages_of(&model.spec.segments, 0) <= self.ledger.pages() - pinned
+    }
+
     /// From `now` until a lane is predicted to be free.
     pub fn lane_wait(&self, now: Time) -> Time {
-        let wait = |lane: &Option<Running>| {
-            lane.as_ref().map_or(Time::ZERO, |running| {
+        let wait = |lane: &Lane| {
+            lane.running.as_ref().map_or(Time::ZERO, |running| {
                 running.started.saturating_add(running.expected).saturating_sub(now)
             })
         };
@@ -121,15 +159,108 @@ impl Device {
         self.lane_wait(now).saturating_add(Time(self.work.0 / self.lanes.len() as u64))
     }
 
-    /// From `now` until the link has carried out its loads, up to and including that of `model` if one is named.
-    pub fn link_wait(&self, now: Time, model: Option<ModelId>) -> Time {
+    /// Changes what is known of a model whose pages may be taken.
+    pub fn recount(&mut self, before: Option<Candidacy>, after: Option<Candidacy>) {
+        if let Some(old) = before {
+            *self.takeable(old) -= old.pages;
+        }
+        if let Some(new) = after {
+            *self.takeable(new) += new.pages;
+        }
+    }
+
+    fn takeable(&mut self, candidacy: Candidacy) -> &mut u32 {
+        match candidacy.queued {
+            None => &mut self.idle_pages,
+            Some(_) => &mut self.queued_pages,
+        }
+    }
+
+    pub fn channel(&self, source: Source) -> &Channel {
+        match source {
+            Source::Host => &self.host,
+            Source::Peer(_) => &self.peer,
+        }
+    }
+
+    pub fn channel_mut(&mut self, source: Source) -> &mut Channel {
+        match source {
+            Source::Host => &mut self.host,
+            Source::Peer(_) => &mut self.peer,
+        }
+    }
+
+    /// The load on its way of this id.
+    pub fn find_load(&self, load: LoadId) -> Option<(Source, usize)> {
+        for source in [Source::Host, Source::Peer(Default::default())] {
+            let loads = &self.channel(source).loads;
+            if let Some(at) = loads.iter().position(|loading| loading.load == load) {
+                return Some((loads[at].source, at));
+            }
+        }
+        None
+    }
+
+    pub fn loads(&self) -> impl Iterator<Item = &Loading> {
+        self.host.loads.iter().chain(&self.peer.loads)
+    }
+
+    /// From `now` until the load of a model is predicted to have ended.
+    pub fn arrival(&self, now: Time, model: ModelId) -> Time {
+        let has = |channel: &&Channel| channel.loads.iter().any(|loading| loading.model == model);
+        let channel = [&self.host, &self.peer].into_iter().find(has);
+        channel.map_or(Time::ZERO, |channel| channel.wait(now, Some(model)))
+    }
+
+    /// The most urgent model that may start a run here.
+    pub fn next_startable(
+        &self,
+        is_fresh: impl Fn(ModelId) -> bool,
+        is_free: impl Fn(ModelId) -> bool,
+    ) -> Option<ModelId> {
+        if !self.has_idle_lane() {
+            return None;
+        }
+        let divided = self.lanes.iter().any(|lane| !lane.models.is_empty());
+        if self.claim.is_none() && !divided {
+            return self.startable.first().map(|(_, model)| model);
+        }
+        let held = |urgency: Urgency, model: ModelId| {
+            self.claim.as_ref().is_some_and(|claim| {
+                claim.held.contains(&model) && claim.urgency < urgency && !is_fresh(model)
+            })
+        };
+        let may_start = |&(urgency, model): &(Urgency, ModelId)| {
+            !held(urgency, model) && self.idle_lane_for(model, is_free(model)).is_some()
+        };
+        self.startable.iter().find(may_start).map(|(_, model)| model)
+    }
+}
+
+impl Lane {
+    pub fn new(share: u32, models: Vec<ModelId>) -> Self {
+        Lane { running: None, share, models, batch: Vec::new() }
+    }
+
+    fn takes(&self, model: ModelId, free: bool) -> bool {
+        free || self.models.is_empty() || self.models.contains(&model)
+    }
+}
+
+impl Channel {
+    fn new(rate: u64, now: Time) -> Self {
+        Channel { loads: VecDeque::new(), since: now, rate: LinkRate::new(rate) }
+    }
+
+    /// From `now` until it has carried out its loads, up to and including that of `model` if one is named.
+    pub fn wait(&self, now: Time, model: Option<ModelId>) -> Time {
         let mut wait = Time::ZERO;
         for (at, loading) in self.loads.iter().enumerate() {
-            let mut current = self.link.time(loading.current);
+            let mut current = self.rate.time(loading.current);
             if at == 0 {
-                current = current.saturating_sub(now.saturating_sub(self.link_since));
+                current = current.saturating_sub(now.saturating_sub(self.since));
             }
-            wait = wait.saturating_add(current).saturating_add(self.link.time(loading.rest));
+            wait = wait.saturating_add(current).saturating_add(self.rate.time(loading.rest));
             if Some(loading.model) == model {
                 break;
             }
@@ -137,37 +268,8 @@ impl Device {
         wait
     }
 
-    /// The most urgent model that may start a run here.
-    pub fn next_startable(&self, is_fresh: impl Fn(ModelId) -> bool) -> Option<ModelId> {
-        let held = |urgency: Urgency, model: ModelId| {
-            self.claim.as_ref().is_some_and(|claim| {
-                claim.held.contains(&model) && claim.urgency < urgency && !is_fresh(model)
-            })
-        };
-        let free = self.startable.iter().find(|&&(urgency, model)| !held(urgency, model));
-        free.map(|&(_, model)| model)
-    }
-}
-
-impl Evictable {
-    pub fn set(&mut self, model: ModelId, candidacy: Option<Candidacy>) {
-        let before = match candidacy {
-            Some(new) => self.models.insert(model, new),
-            None => self.models.remove(&model),
-        };
-        if let Some(old) = before {
-            *self.sum(old) -= old.pages;
-        }
-        if let Some(new) = candidacy {
-            *self.sum(new) += new.pages;
-        }
-    }
-
-    pub fn iter(&self) -> impl Iterator<Item = (ModelId, Candidacy)> {
-        self.models.iter().map(|(&model, &candidacy)| (model, candidacy))
-    }
-
-    fn sum(&mut self, candidacy: Candidacy) -> &mut u32 {
-        if candidacy.queued.is_none() { &mut self.idle_pages } else { &mut self.queued_pages }
+    /// Bytes that are still to come.
+    pub fn outstanding(&self) -> Bytes {
+        self.loads.iter().map(|loading| loading.current + loading.rest).sum()
     }
 }

@@ -1,161 +1,208 @@
 //! The indexes over models: after any change of a model, where it stands in each of them.
 
-use crate::device::Candidacy;
-use crate::model::{Front, Place};
-use crate::policy::Urgency;
-use crate::queue::Ticket;
+use crate::model::{Candidacy, Front};
+use crate::policy::{Urgency, Work};
 use crate::scheduler::Scheduler;
-use std::collections::BTreeSet;
 use sublet_units::{ModelId, Time};
 
 /// What is to be done for a model, and what is known about when.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 struct Outlook {
-    /// `None` when nothing waits.
-    front: Option<Front>,
-    /// Who leads the next batch, or when it may start.
-    leader: Option<Result<Ticket, Time>>,
+    urgency: Option<Urgency>,
+    /// When the next batch may start, if that is not now.
+    starts_at: Option<Time>,
     /// Whether a run could start, were there weights and a lane.
     starts: bool,
-    /// How long that run will take, if such runs were seen before.
+    /// How long that run will take, if it is known.
     run: Option<Time>,
 }
 
 impl Scheduler {
     /// Brings every index up to date with a model: called after each change of its queue, runs, loads or pages.
     pub(crate) fn refresh(&mut self, id: ModelId) {
-        let Some(model) = self.models.get_mut(&id) else { return };
-        let segments = model.segments();
-        for (device, place) in &mut model.places {
-            place.whole = self.devices[device].ledger.resident(id) == segments;
-        }
-        if model.queue.is_empty() {
-            model.failures = 0;
-            model.avoid = None;
+        if !self.models.contains(id) {
+            return;
         }
         let outlook = self.outlook(id);
         let mut timer = Soonest { now: self.now, at: None };
         self.index_places(id, outlook, &mut timer);
         self.index_demand(id, outlook);
-
-        let indexed = &mut self.models.get_mut(&id).expect("the model that changed").indexed;
-        if let Some(Err(until)) = outlook.leader {
-            timer.add(until);
+        let model = &self.models[id];
+        if let Some(at) = outlook.starts_at {
+            timer.add(at);
         }
-        if let Some(front) = outlook.front {
+        if let Some(front) = model.front {
             timer.add(front.starved_at);
-            if indexed.wanting.is_some() {
+            timer.add(front.late_at);
+            if model.indexed.wanting.is_some() {
                 timer.add(front.pressing_at);
             }
         }
-        if indexed.timer != timer.at {
-            if let Some(time) = indexed.timer {
-                self.timers.remove(&(time, id));
-            }
-            if let Some(time) = timer.at {
-                self.timers.insert((time, id));
-            }
-            indexed.timer = timer.at;
+        self.timers.set(id, timer.at);
+    }
+
+    fn outlook(&mut self, id: ModelId) -> Outlook {
+        let Scheduler { models, devices, config, now, fastest, tenants, .. } = self;
+        let model = &mut models[id];
+        if model.queue.is_empty() {
+            model.front = None;
+            return Outlook::default();
         }
-    }
-
-    /// What is to be done next for a model; `None` when nothing waits for it.
-    pub(crate) fn front(&self, id: ModelId) -> Option<Front> {
-        let model = self.models.get(&id)?;
-        let service = self.service_time(id);
-        model.front(self.now, self.config.patience, &*self.config.policy.order, service)
-    }
-
-    fn outlook(&self, id: ModelId) -> Outlook {
-        let Some(front) = self.front(id) else {
-            return Outlook { front: None, leader: None, starts: false, run: None };
+        let (mut wait, mut missing) = (Time::MAX, true);
+        for (device, place) in model.places.usable() {
+            let arrival = if place.whole { Time::ZERO } else { devices[*device].arrival(*now, id) };
+            (wait, missing) = (wait.min(arrival), false);
+        }
+        if missing {
+            let fastest = fastest.map(|device| &devices[device].host.rate);
+            wait = fastest.map_or(Time::ZERO, |rate| rate.time(model.bytes));
+        }
+        let order = &*config.policy.order;
+        let gives_up = order.gives_up();
+        let mut shortest = Time::ZERO;
+        if gives_up {
+            shortest = wait.max(model.run_times.predict(1).unwrap_or(Time::ZERO));
+            model.queue.set_late_aside(now.saturating_add(shortest));
+        }
+        let (first, late) = model.queue.most_urgent().expect("a queue that is not empty");
+        let run = model.run_times.predict(model.queue.batch_rows(first));
+        let known = run.unwrap_or(Time::ZERO);
+        let service = if missing { known.saturating_add(wait) } else { known };
+        let oldest = model.queue.oldest().expect("a queue that is not empty");
+        let starved_at = oldest.arrived.saturating_add(config.patience);
+        let front = if starved_at <= *now {
+            let urgency = Urgency { class: 0, when: oldest.arrived };
+            let (pressing_at, late_at) = (starved_at, Time::MAX);
+            Front { first: oldest.ticket, urgency, pressing_at, starved_at, late_at }
+        } else {
+            let work = Work {
+                model: id,
+                first: first.ticket.urgency,
+                due: first.due,
+                late,
+                service,
+                over_share: config.fair
+                    && tenants.is_over_share(model.spec.tenant, *now, config.use_half_life),
+            };
+            let urgency = order.model(&work);
+            let pressing_at = order.presses_at(&work, urgency).min(starved_at);
+            let late_at = match gives_up && !late {
+                // Exactly at its deadline an answer is still in time.
+                true => first.due.saturating_sub(shortest).saturating_add(Time(1)),
+                false => Time::MAX,
+            };
+            Front { first: first.ticket, urgency, pressing_at, starved_at, late_at }
         };
-        let model = &self.models[&id];
-        let leader = model.queue.leader(self.now, front.first, &*self.config.policy.batching);
-        let rows = model.queue.batch_rows(leader.unwrap_or(front.first));
+        model.front = Some(front);
+        let leader = model.queue.leader(*now, front.first, known, &*config.policy.batching);
         Outlook {
-            front: Some(front),
-            leader: Some(leader),
-            starts: leader.is_ok() && model.may_start_another(),
-            run: model.run_times.predict(rows),
+            urgency: Some(front.urgency),
+            starts_at: leader.err(),
+            starts: leader.is_ok() && model.may_start_another(config.runs_max),
+            run,
         }
     }
 
     /// On each device that has to do with the model: whether a run could start there, whether its pages may be taken,
     /// and how much work it adds. Forgets devices that have nothing of it any more.
     fn index_places(&mut self, id: ModelId, outlook: Outlook, timer: &mut Soonest) {
-        let Outlook { front, starts, run, .. } = outlook;
+        let Outlook { urgency, starts, run, .. } = outlook;
         let Scheduler { models, devices, open, config, now, .. } = self;
-        let model = models.get_mut(&id).expect("the model that changed");
-        let usable = model.places.values().filter(|place| place.is_usable()).count();
-        let batch = run.unwrap_or(config.run_guess);
-        let work = Time(batch.0.saturating_mul(model.queue.batches()) / usable.max(1) as u64);
-
-        for (device_id, place) in &mut model.places {
-            let device = devices.get_mut(device_id).expect("the device of a place");
-            let mut startable = starts && place.is_usable();
+        let model = &mut models[id];
+        let work = match urgency {
+            None => Time::ZERO,
+            Some(_) => {
+                let batch = run.unwrap_or(config.run_guess);
+                let usable = model.places.usable().count().max(1) as u64;
+                let work = batch.0.saturating_mul(model.queue.batches());
+                Time(if usable == 1 { work } else { work / usable })
+            }
+        };
+        let (pinned, weightless) = (model.is_pinned(), model.spec.segments.is_empty());
+        let mut has_empty = false;
+        for (device_id, place) in model.places.iter_mut() {
+            let device = &mut devices[*device_id];
+            let usable = place.is_usable();
+            let mut startable = starts && usable;
             if startable && place.load.is_some() {
-                let remaining = device.link_wait(*now, Some(id));
+                let remaining = device.arrival(*now, id);
                 startable = config.policy.placement.overlaps(remaining, run);
                 if let (false, Some(run)) = (startable, run) {
                     timer.add(now.saturating_add(remaining.saturating_sub(run)));
                 }
             }
-            let urgency = front.filter(|_| startable).map(|front| front.urgency);
-            rekey(&mut device.startable, id, &mut place.startable, urgency);
-            if startable {
-                open.insert(*device_id);
+            let key = urgency.filter(|_| startable);
+            device.startable.rekey(id, &mut place.startable, key);
+            if startable && !device.open && device.has_idle_lane() {
+                device.open = true;
+                open.push(*device_id);
             }
 
-            let pages = device.ledger.residency(id).map_or(0, |held| held.pages());
-            let queued = front.filter(|_| place.whole).map(|front| front.urgency);
-            let is_spared = (model.spec.pinned && !model.removed)
-                || place.is_busy()
-                || (place.fresh && queued.is_some());
-            let may_go = pages > 0 && !is_spared;
-            device.evictable.set(id, may_go.then_some(Candidacy { pages, queued }));
+            let queued = urgency.filter(|_| place.whole);
+            let is_spared = pinned || place.is_busy() || (place.fresh && queued.is_some());
+            let may_go = place.pages > 0 && !is_spared;
+            let candidacy = may_go.then_some(Candidacy { pages: place.pages, queued });
+            if place.candidacy != candidacy {
+                device.recount(place.candidacy, candidacy);
+                place.candidacy = candidacy;
+            }
+            let pinned_pages = if pinned { place.pages } else { 0 };
+            device.pinned_pages = device.pinned_pages - place.pinned_pages + pinned_pages;
+            place.pinned_pages = pinned_pages;
 
-            let share = if place.is_usable() { work } else { Time::ZERO };
-            device.work = device.work.saturating_sub(place.work).saturating_add(share);
-            place.work = share;
+            let share = if usable { work } else { Time::ZERO };
+            if place.work != share {
+                device.work = device.work.saturating_sub(place.work).saturating_add(share);
+                place.work = share;
+            }
+            has_empty |= place.pages == 0 && !place.is_busy();
         }
-        let weightless = model.spec.segments.is_empty();
-        model.places.retain(|device, place| {
-            weightless || place.is_busy() || devices[device].ledger.residency(id).is_some()
-        });
+        if has_empty && !weightless {
+            model.places.retain(|(device, place)| {
+                let stays = place.pages > 0 || place.is_busy();
+                if !stays {
+                    devices[*device].tenants.remove(&id);
+                }
+                stays
+            });
+        }
     }
 
     /// Whether the model needs a device, or might profit from one more.
     fn index_demand(&mut self, id: ModelId, outlook: Outlook) {
         let Scheduler { models, devices, wanting, spreading, .. } = self;
-        let model = models.get_mut(&id).expect("the model that changed");
-        let usable = || model.places.iter().filter(|(_, place)| place.is_usable());
-        let has_idle_lane = |(device, _)| devices[device].idle_lane().is_some();
-
-        let copies = usable().count();
+        let model = &mut models[id];
+        let (mut copies, mut idle) = (0, false);
+        for (device, _) in model.places.usable() {
+            copies += 1;
+            idle |= devices[*device].has_idle_lane();
+        }
         let wants = copies == 0 && model.hopeless.is_none();
-        let spreads = (1..devices.len()).contains(&copies)
-            && outlook.starts
+        // A pinned model comes ahead of requests, but after those of others.
+        let ahead = Urgency { class: u32::MAX, when: Time::MAX };
+        let may_come_ahead = model.is_pinned() && model.failures == 0;
+        let urgency = outlook.urgency.or(may_come_ahead.then_some(ahead)).filter(|_| wants);
+        if wanting.rekey(id, &mut model.indexed.wanting, urgency) {
+            model.indexed.tried = false;
+            self.replan = true;
+        }
+        model.indexed.spreads = outlook.starts
+            && !idle
+            && (1..devices.len()).contains(&copies)
             && !model.spec.pinned
-            && model.failures == 0
-            && !usable().any(has_idle_lane);
-        let urgency = outlook.front.map(|front| front.urgency);
-        let (wants, spreads) = (urgency.filter(|_| wants), urgency.filter(|_| spreads));
-        self.replan |= rekey(wanting, id, &mut model.indexed.wanting, wants);
-        rekey(spreading, id, &mut model.indexed.spreading, spreads);
+            && model.failures == 0;
+        if model.indexed.spreads && !model.indexed.spreading {
+            model.indexed.spreading = true;
+            spreading.push(id);
+        }
+        if model.indexed.wanting.is_none() {
+            self.drop_claim(id);
+        }
     }
 
-    /// Predicted time to serve what waits for a model: one run, and a load where it is nowhere.
-    fn service_time(&self, id: ModelId) -> Time {
-        let model = &self.models[&id];
-        let Some((first, _)) = model.queue.most_urgent() else { return Time::ZERO };
-        let rows = model.queue.batch_rows(first);
-        let run = model.run_times.predict(rows).unwrap_or(Time::ZERO);
-        if model.places.values().any(Place::is_usable) {
-            run
-        } else {
-            run.saturating_add(self.load_time(model.bytes))
-        }
+    /// What is to be done next for a model; `None` when nothing waits.
+    pub(crate) fn front(&self, id: ModelId) -> Option<Front> {
+        self.models.get(id)?.front
     }
 }
 
@@ -171,24 +218,4 @@ impl Soonest {
             self.at = Some(time);
         }
     }
-}
-
-/// Moves a model to another key of an index, or in or out of it. Returns whether it got a new key.
-fn rekey(
-    index: &mut BTreeSet<(Urgency, ModelId)>,
-    model: ModelId,
-    current: &mut Option<Urgency>,
-    new: Option<Urgency>,
-) -> bool {
-    if *current == new {
-        return false;
-    }
-    if let Some(old) = current.take() {
-        index.remove(&(old, model));
-    }
-    if let Some(key) = new {
-        index.insert((key, model));
-    }
-    *current = new;
-    new.is_some()
 }

@@ -4,6 +4,7 @@
 //! a device only when their run starts. What may differ between schedulers is in [`Policy`]; the rules that keep
 //! memory and requests accounted for are in the state machine itself and hold under any policy.
 
+mod claims;
 mod command;
 mod config;
 mod device;
@@ -11,20 +12,28 @@ mod event;
 mod index;
 mod loads;
 mod model;
+mod partitions;
 mod placing;
 mod policy;
 mod predict;
 mod queue;
+mod rank;
 mod requests;
 mod runs;
 mod scheduler;
+mod spread;
+mod table;
+mod timers;
+mod victims;
 
 pub use command::{Command, EvictCause, RejectReason, Source};
 pub use config::Config;
 pub use event::{Batching, DeviceSpec, Event, ModelSpec, Peer, ProfilePoint, Request};
 pub use policy::{
-    ArrivalOrder, BatchPolicy, Candidate, Delayed, EarliestFinish, Eviction, Greedy,
-    LeastRecentlyUsed, LeastSlack, LeastWorth, LoadOption, MostFree, Order, Placement, Policy,
-    Preset, Urgency,
+    ArrivalOrder, BatchPolicy, Candidate, Delayed, Demand, DutyCycles, EarliestFinish,
+    ElasticPartitions, Eviction, FixedDevice, Greedy, LanePlan, LeastLoadedSwitch,
+    LeastRecentlyUsed, LeastSlack, LeastWorth, LoadOption, MostFree, Neighbours, OneByOne, Order,
+    Outcome, Partition, Placement, Policy, Preset, ProtectHeavy, RequiredRequests, Served, Urgency,
+    Work,
 };
 pub use scheduler::Scheduler;

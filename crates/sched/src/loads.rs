@@ -2,42 +2,57 @@
 
 use crate::command::{Command, EvictCause, RejectReason, Source};
 use crate::device::Loading;
+use crate::policy::Neighbours;
 use crate::scheduler::Scheduler;
 use std::ops::Range;
 use sublet_units::{Bytes, DeviceId, LoadId, ModelId, Time};
 
+/// How much longer a copy takes beside another one behind the same switch, as a fraction: measured 1.5 to 1.6 times
+/// (Torpor, figure 4).
+const CONTENDED: (u64, u64) = (8, 5);
+
 impl Scheduler {
     /// Commands the load of all that a device lacks of a model. The pages are free.
-    pub(crate) fn load(&mut self, device_id: DeviceId, model_id: ModelId, out: &mut Vec<Command>) {
+    pub(crate) fn load(
+        &mut self,
+        device_id: DeviceId,
+        id: ModelId,
+        source: Source,
+        out: &mut Vec<Command>,
+    ) {
         let now = self.now;
         let load = self.next_load();
-        let model = self.models.get_mut(&model_id).expect("a model to load");
-        let device = self.devices.get_mut(&device_id).expect("a device to load to");
-        let first = device.ledger.resident(model_id);
+        let model = &mut self.models[id];
+        let device = &mut self.devices[device_id];
+        let first = device.ledger.resident(id);
         let segments = first..model.spec.segments.len() as u32;
         let sizes = &model.spec.segments[first as usize..];
-        let pages = device.ledger.reserve(model_id, first, sizes).expect("pages were made free");
-        if device.loads.is_empty() {
-            device.link_since = now;
-        }
+        let pages = device.ledger.reserve(id, first, sizes).expect("pages were made free");
         let (current, rest) = (sizes[0], sizes[1..].iter().copied().sum());
-        device.loads.push_back(Loading {
-            load,
-            model: model_id,
-            segments: segments.clone(),
-            current,
-            rest,
-        });
-        let place = model.places.entry(device_id).or_default();
+        let channel = device.channel_mut(source);
+        if channel.loads.is_empty() {
+            channel.since = now;
+        }
+        let loading =
+            Loading { load, model: id, segments: segments.clone(), source, current, rest };
+        channel.loads.push_back(loading);
+        device.tenants.insert(id);
+        if let Some(lender) = source.peer() {
+            let place = model.places.get_mut(lender).expect("a device that has the model");
+            assert!(place.can_lend(), "{id} is whole on {lender}");
+            place.lends += 1;
+        }
+        let place = model.places.entry(device_id);
         assert!(place.load.is_none() && place.rollback.is_none(), "one load of a model at a time");
         place.load = Some(load);
         place.fresh = true;
-        let source = Source::Host;
-        out.push(Command::Load { device: device_id, load, model: model_id, segments, pages, source });
-        if model.spec.pinned {
+        let pinned = model.spec.pinned;
+        out.push(Command::Load { device: device_id, load, model: id, segments, pages, source });
+        self.sync(device_id, id);
+        self.refresh(id);
+        if pinned {
             self.reassess(out);
         }
-        self.refresh(model_id);
     }
 
     pub(crate) fn loaded(
@@ -48,36 +63,53 @@ impl Scheduler {
         out: &mut Vec<Command>,
     ) {
         let now = self.now;
-        let Some(device) = self.devices.get_mut(&device_id) else { return };
-        let Some(at) = device.loads.iter().position(|loading| loading.load == load) else { return };
-        let loading = &mut device.loads[at];
-        let model_id = loading.model;
-        let model = self.models.get_mut(&model_id).expect("a loading model");
-        device.ledger.loaded(model_id, segment);
-        device.link.observe(loading.current, now.saturating_sub(device.link_since));
-        device.link_since = now;
+        let Some(device) = self.devices.get(device_id) else { return };
+        let Some((source, at)) = device.find_load(load) else { return };
+        let contended = source == Source::Host && self.neighbours(device_id).loading > Bytes::ZERO;
+        let device = &mut self.devices[device_id];
+        let loading = &device.channel(source).loads[at];
+        let (id, end) = (loading.model, loading.segments.end);
+        let model = &mut self.models[id];
+        let mut bytes = Bytes::ZERO;
+        for arrived in device.ledger.resident(id)..=segment {
+            device.ledger.loaded(id, arrived);
+            bytes += model.spec.segments[arrived as usize];
+        }
+        let channel = device.channel_mut(source);
+        let mut took = now.saturating_sub(channel.since);
+        if contended {
+            took = Time(took.0 / CONTENDED.0 * CONTENDED.1);
+        }
+        channel.rate.observe(bytes, took);
+        channel.since = now;
 
-        if segment + 1 == loading.segments.end {
-            device.loads.remove(at);
-            let spared = device.link.time(model.bytes);
-            let place = model.places.get_mut(&device_id).expect("the place of a load");
+        if segment + 1 == end {
+            channel.loads.remove(at);
+            let spared = channel.rate.time(model.bytes);
+            let place = model.places.get_mut(device_id).expect("the place of a load");
             place.load = None;
             place.spared_until = now.saturating_add(spared);
             model.failures = 0;
             model.avoid = None;
-            (self.replan, self.respread) = (true, true);
+            self.end_lending(id, source.peer());
+            self.note_freed(device_id);
+            self.respread = true;
         } else {
-            loading.current = model.spec.segments[segment as usize + 1];
-            loading.rest -= loading.current;
+            let next = model.spec.segments[segment as usize + 1];
+            let loading = &mut channel.loads[at];
+            // What arrived was the current segment and perhaps some of the rest.
+            loading.rest = loading.rest + loading.current - bytes - next;
+            loading.current = next;
         }
-        self.refresh(model_id);
+        self.sync(device_id, id);
+        self.refresh(id);
         // The loads behind have come closer: their runs may start early.
-        let behind: Vec<ModelId> =
-            self.devices[&device_id].loads.iter().map(|loading| loading.model).collect();
-        for other in behind.into_iter().filter(|&other| other != model_id) {
+        let loads = &self.devices[device_id].channel(source).loads;
+        let behind: Vec<ModelId> = loads.iter().map(|loading| loading.model).collect();
+        for other in behind.into_iter().filter(|&other| other != id) {
             self.refresh(other);
         }
-        self.settle(model_id, out);
+        self.settle(id, out);
     }
 
     pub(crate) fn load_failed(
@@ -87,15 +119,16 @@ impl Scheduler {
         fatal: bool,
         out: &mut Vec<Command>,
     ) {
-        let Some(device) = self.devices.get_mut(&device_id) else { return };
-        let Some(at) = device.loads.iter().position(|loading| loading.load == load) else { return };
-        let loading = device.loads.remove(at).expect("the load that was found");
+        let Some(device) = self.devices.get_mut(device_id) else { return };
+        let Some((source, at)) = device.find_load(load) else { return };
+        let channel = device.channel_mut(source);
+        let loading = channel.loads.remove(at).expect("the load that was found");
         if at == 0 {
-            device.link_since = self.now;
+            channel.since = self.now;
         }
-        let model_id = loading.model;
-        let model = self.models.get_mut(&model_id).expect("a loading model");
-        let place = model.places.get_mut(&device_id).expect("the place of a load");
+        let id = loading.model;
+        let model = &mut self.models[id];
+        let place = model.places.get_mut(device_id).expect("the place of a load");
         place.load = None;
         place.rollback = Some(loading.segments.start);
         model.failures += 1;
@@ -103,11 +136,81 @@ impl Scheduler {
         if fatal {
             model.banned.insert(device_id);
         }
-        (self.replan, self.respread) = (true, true);
-        self.roll_back(device_id, model_id, out);
-        self.refresh(model_id);
-        self.give_up(model_id, out);
-        self.settle(model_id, out);
+        model.indexed.tried = false;
+        self.end_lending(id, source.peer());
+        self.note_freed(device_id);
+        self.respread = true;
+        self.roll_back(device_id, id, out);
+        self.refresh(id);
+        self.give_up(id, out);
+        self.settle(id, out);
+    }
+
+    /// A load no longer copies a model from the device that lent it.
+    pub(crate) fn end_lending(&mut self, id: ModelId, lender: Option<DeviceId>) {
+        let Some(lender) = lender else { return };
+        if let Some(place) = self.place_mut(lender, id) {
+            place.lends -= 1;
+            self.note_freed(lender);
+            self.refresh(id);
+        }
+    }
+
+    /// Copies what the ledger says of a model on a device to where it is looked up often.
+    fn sync(&mut self, device: DeviceId, id: ModelId) {
+        let held = self.devices[device].ledger.residency(id);
+        let (resident, pages) = held.map_or((0, 0), |held| (held.resident(), held.pages()));
+        let model = &mut self.models[id];
+        let segments = model.segments();
+        if let Some(place) = model.places.get_mut(device) {
+            (place.resident, place.pages) = (resident, pages);
+            place.whole = resident == segments;
+        }
+    }
+
+    /// What goes on behind a device's switch, beside it.
+    pub(crate) fn neighbours(&self, id: DeviceId) -> Neighbours {
+        let mut found = Neighbours::default();
+        let Some(switch) = self.devices[id].spec.switch else { return found };
+        for &other in self.switches[&switch].iter().filter(|&&other| other != id) {
+            let device = &self.devices[other];
+            found.running |= device.busy > 0;
+            found.copying |= !device.peer.loads.is_empty();
+            found.loading += device.host.outstanding();
+        }
+        found
+    }
+
+    /// Where a device gets what it lacks of a model soonest, and when that is, from now on.
+    pub(crate) fn source(&self, device_id: DeviceId, id: ModelId) -> (Source, Time) {
+        let (device, model) = (&self.devices[device_id], &self.models[id]);
+        let resident = model.places.get(device_id).map_or(0, |place| place.resident);
+        let missing = model.bytes_from(resident);
+        let mut copy = device.host.rate.time(missing);
+        if self.neighbours(device_id).loading > Bytes::ZERO {
+            copy = Time(copy.0.saturating_mul(CONTENDED.0) / CONTENDED.1);
+        }
+        let host = device.host.wait(self.now, None).saturating_add(copy);
+        let takes = device.peer.loads.len() < self.config.loads_max;
+        if self.config.copies_peers && takes && !device.spec.peers.is_empty() {
+            let is_peer =
+                |&lender: &DeviceId| device.spec.peers.iter().any(|peer| peer.device == lender);
+            if let Some(lender) = model.sources(device_id).find(is_peer) {
+                let copy = device.peer.rate.time(missing);
+                let peer = device.peer.wait(self.now, None).saturating_add(copy);
+                if peer <= host || device.host.loads.len() >= self.config.loads_max {
+                    return (Source::Peer(lender), peer);
+                }
+            }
+        }
+        (Source::Host, host)
+    }
+
+    /// Remembers which device has the fastest link to the host.
+    pub(crate) fn find_fastest(&mut self) {
+        let rate = |device: &crate::device::Device| device.host.rate.time(Bytes::from_gib(1));
+        let rates = self.devices.iter().map(|(id, device)| (rate(device), id));
+        self.fastest = rates.min().map(|(_, id)| id);
     }
 
     /// Gives back what a failed load has brought and reserved, once no run in flight reads it.
@@ -117,20 +220,23 @@ impl Scheduler {
         model_id: ModelId,
         out: &mut Vec<Command>,
     ) {
-        let model = self.models.get_mut(&model_id).expect("a model with a place");
-        let place = model.places.get_mut(&device_id).expect("the place of a failed load");
+        let model = &mut self.models[model_id];
+        let place = model.places.get_mut(device_id).expect("the place of a failed load");
         if place.running > 0 {
             return;
         }
         let Some(from) = place.rollback.take() else { return };
         let pinned = model.spec.pinned;
-        let device = self.devices.get_mut(&device_id).expect("the device of a place");
+        let device = &mut self.devices[device_id];
         device.ledger.load_failed(model_id);
         let resident = device.ledger.resident(model_id);
         if from < resident {
             self.evict(device_id, model_id, from..resident, EvictCause::LoadFailed, out);
         }
+        self.sync(device_id, model_id);
+        self.note_freed(device_id);
         if pinned {
+            self.refresh(model_id);
             self.reassess(out);
         }
     }
@@ -143,22 +249,23 @@ impl Scheduler {
         cause: EvictCause,
         out: &mut Vec<Command>,
     ) {
-        let place = &self.models[&model].places[&device];
-        assert!(place.running == 0 && place.load.is_none(), "{model} is evicted while in use");
-        let ledger = &mut self.devices.get_mut(&device).expect("a device with pages").ledger;
-        ledger.evict(model, segments.clone());
+        let place = self.place_mut(device, model).expect("the place of a model with pages");
+        let idle = place.running == 0 && place.load.is_none() && place.lends == 0;
+        assert!(idle, "{model} is evicted while in use");
+        self.devices[device].ledger.evict(model, segments.clone());
         out.push(Command::Evict { device, model, segments, cause });
+        self.sync(device, model);
     }
 
     /// Rejects what waits for a model whose loads failed too often, or that no device can load any more.
     fn give_up(&mut self, id: ModelId, out: &mut Vec<Command>) {
-        if !self.models.contains_key(&id) {
+        if !self.models.contains(id) {
             return;
         }
         let hopeless = self.despair(id);
-        let model = self.models.get_mut(&id).expect("just looked up");
+        let model = &mut self.models[id];
         model.hopeless = hopeless;
-        let is_usable = model.places.values().any(|place| place.is_usable());
+        let is_usable = model.places.usable().next().is_some();
         if !is_usable && (hopeless.is_some() || model.failures >= self.config.load_tries) {
             model.failures = 0;
             self.reject_all(id, RejectReason::LoadFailed, out);
@@ -168,9 +275,9 @@ impl Scheduler {
     /// Looks again at which models can be served at all, after devices or pinned models came or went, and rejects
     /// what waits for those that cannot.
     pub(crate) fn reassess(&mut self, out: &mut Vec<Command>) {
-        for id in self.models.keys().copied().collect::<Vec<_>>() {
+        for id in self.models.ids() {
             let hopeless = self.despair(id);
-            self.models.get_mut(&id).expect("a known model").hopeless = hopeless;
+            self.models[id].hopeless = hopeless;
             match hopeless {
                 Some(reason) => {
                     self.reject_all(id, reason, out);
@@ -183,40 +290,19 @@ impl Scheduler {
 
     /// Why no device can serve a model, if so.
     pub(crate) fn despair(&self, id: ModelId) -> Option<RejectReason> {
-        let model = &self.models[&id];
+        let model = &self.models[id];
         if self.devices.is_empty() {
             return Some(RejectReason::NoDevice);
         }
         let mut reason = RejectReason::NeverFits;
-        for &device in self.devices.keys() {
-            if self.fits(device, id) {
-                if !model.banned.contains(&device) {
+        for (device_id, device) in self.devices.iter() {
+            if device.could_hold(device_id, model) {
+                if !model.banned.contains(&device_id) {
                     return None;
                 }
                 reason = RejectReason::LoadFailed;
             }
         }
         Some(reason)
-    }
-
-    /// Whether a device could hold a model if everything that may be evicted were.
-    pub(crate) fn fits(&self, device: DeviceId, id: ModelId) -> bool {
-        let device = &self.devices[&device];
-        let stays = |other: ModelId| {
-            let model = &self.models[&other];
-            other != id && model.spec.pinned && !model.removed
-        };
-        let pinned: u32 = device
-            .ledger
-            .models()
-            .filter(|&(other, _)| stays(other))
-            .map(|(_, held)| held.pages())
-            .sum();
-        device.pages_of(&self.models[&id].spec.segments, 0) <= device.ledger.pages() - pinned
-    }
-
-    /// The shortest predicted time to bring all of a model to some device.
-    pub(crate) fn load_time(&self, bytes: Bytes) -> Time {
-        self.devices.values().map(|device| device.link.time(bytes)).min().unwrap_or(Time::ZERO)
     }
 }

@@ -1,11 +1,11 @@
 //! What the scheduler knows of one model.
 
-use crate::command::RejectReason;
+use crate::command::{RejectReason, Source};
 use crate::event::ModelSpec;
-use crate::policy::{Order, Urgency};
-use crate::predict::{RunTimes, UseRate};
+use crate::policy::{BatchPolicy, Urgency};
+use crate::predict::{Attainment, RunTimes, UseRate};
 use crate::queue::{Queue, Ticket};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use sublet_units::{Bytes, DeviceId, LoadId, Time};
 
 #[derive(Debug)]
@@ -18,9 +18,11 @@ pub(crate) struct Model {
     /// Runs in flight over all devices.
     pub running: u32,
     /// Devices that hold pages of it, load it or run it; for a model without weights: all devices.
-    pub places: BTreeMap<DeviceId, Place>,
+    pub places: Places,
     /// Devices where it can never be loaded.
     pub banned: BTreeSet<DeviceId>,
+    /// The only devices that may load it, by the plan of a partitioning policy; `None`: all.
+    pub assigned: Option<Vec<DeviceId>>,
     /// Loads that failed since one succeeded or nothing waited.
     pub failures: u32,
     /// Where a load failed last: other devices are tried first.
@@ -29,7 +31,12 @@ pub(crate) struct Model {
     pub hopeless: Option<RejectReason>,
     pub last_used: Time,
     pub uses: UseRate,
+    /// Requests since the partitioning policy counted last.
+    pub arrived: u64,
     pub run_times: RunTimes,
+    pub attainment: Attainment,
+    /// What is to be done next; `None` when nothing waits.
+    pub front: Option<Front>,
     pub indexed: Indexed,
 }
 
@@ -37,8 +44,17 @@ pub(crate) struct Model {
 #[derive(Debug, Default)]
 pub(crate) struct Indexed {
     pub wanting: Option<Urgency>,
-    pub spreading: Option<Urgency>,
-    pub timer: Option<Time>,
+    /// Where it waits for busy models to end.
+    pub claim: Option<DeviceId>,
+    /// It might profit from one more copy.
+    pub spreads: bool,
+    /// It stands in the list of such models.
+    pub spreading: bool,
+    /// No device could take it when it was tried last; only those that changed since need be tried.
+    pub tried: bool,
+    /// Until then, while what waits is served before `spread_copy`, no copy would serve it earlier.
+    pub spread_until: Time,
+    pub spread_copy: Time,
 }
 
 /// A model on one device.
@@ -47,6 +63,11 @@ pub(crate) struct Place {
     /// Runs in flight.
     pub running: u32,
     pub load: Option<LoadId>,
+    /// Loads in flight that copy it from here.
+    pub lends: u32,
+    /// Segments that have arrived, and pages of those that have or will.
+    pub resident: u32,
+    pub pages: u32,
     /// All segments have arrived.
     pub whole: bool,
     /// A load failed while runs were in flight: when they have ended, segments from this one on are given back.
@@ -57,9 +78,25 @@ pub(crate) struct Place {
     pub spared_until: Time,
     /// Its key in the device's index of startable models.
     pub startable: Option<Urgency>,
+    /// Whether its pages may be taken.
+    pub candidacy: Option<Candidacy>,
     /// Its share of the device's predicted work.
     pub work: Time,
+    /// Pages that nobody can take, as the device counts them.
+    pub pinned_pages: u32,
 }
+
+/// A model whose pages may be taken.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Candidacy {
+    pub pages: u32,
+    /// Urgency of what waits for the model, if it could run here.
+    pub queued: Option<Urgency>,
+}
+
+/// The places of a model, in order of devices: few, except for models without weights.
+#[derive(Debug, Default)]
+pub(crate) struct Places(Vec<(DeviceId, Place)>);
 
 /// What is to be done next for a model with waiting requests.
 #[derive(Clone, Copy, Debug)]
@@ -71,6 +108,8 @@ pub(crate) struct Front {
     pub pressing_at: Time,
     /// From then on the oldest request goes before all whose patience has not run out.
     pub starved_at: Time,
+    /// From then on the first request cannot be answered in time.
+    pub late_at: Time,
 }
 
 impl Place {
@@ -81,27 +120,84 @@ impl Place {
 
     /// Whether a run or load is in flight or must be cleaned up after.
     pub fn is_busy(&self) -> bool {
-        self.running > 0 || self.load.is_some() || self.rollback.is_some()
+        self.running > 0 || self.load.is_some() || self.lends > 0 || self.rollback.is_some()
+    }
+
+    /// Whether another device may copy it from here.
+    pub fn can_lend(&self) -> bool {
+        self.whole && self.rollback.is_none()
+    }
+}
+
+impl Places {
+    pub fn get(&self, device: DeviceId) -> Option<&Place> {
+        self.at(device).ok().map(|at| &self.0[at].1)
+    }
+
+    pub fn get_mut(&mut self, device: DeviceId) -> Option<&mut Place> {
+        self.at(device).ok().map(|at| &mut self.0[at].1)
+    }
+
+    pub fn entry(&mut self, device: DeviceId) -> &mut Place {
+        let at = self.at(device).unwrap_or_else(|at| {
+            self.0.insert(at, (device, Place::default()));
+            at
+        });
+        &mut self.0[at].1
+    }
+
+    pub fn remove(&mut self, device: DeviceId) -> Option<Place> {
+        self.at(device).ok().map(|at| self.0.remove(at).1)
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &(DeviceId, Place)> {
+        self.0.iter()
+    }
+
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut (DeviceId, Place)> {
+        self.0.iter_mut()
+    }
+
+    pub fn devices(&self) -> Vec<DeviceId> {
+        self.0.iter().map(|&(device, _)| device).collect()
+    }
+
+    pub fn retain(&mut self, keep: impl FnMut(&(DeviceId, Place)) -> bool) {
+        self.0.retain(keep);
+    }
+
+    pub fn usable(&self) -> impl Iterator<Item = &(DeviceId, Place)> {
+        self.0.iter().filter(|(_, place)| place.is_usable())
+    }
+
+    fn at(&self, device: DeviceId) -> Result<usize, usize> {
+        match self.0.as_slice() {
+            [(only, _)] if *only == device => Ok(0),
+            places => places.binary_search_by_key(&device, |&(device, _)| device),
+        }
     }
 }
 
 impl Model {
     pub fn new(spec: ModelSpec) -> Self {
-        let queue = Queue::new(spec.batching);
         Model {
             bytes: spec.segments.iter().copied().sum(),
+            queue: Queue::new(spec.batching),
+            run_times: RunTimes::new(&spec.profile),
             spec,
-            queue,
             removed: false,
             running: 0,
-            places: BTreeMap::new(),
+            places: Places::default(),
             banned: BTreeSet::new(),
+            assigned: None,
             failures: 0,
             avoid: None,
             hopeless: None,
             last_used: Time::ZERO,
             uses: UseRate::default(),
-            run_times: RunTimes::default(),
+            arrived: 0,
+            attainment: Attainment::default(),
+            front: None,
             indexed: Indexed::default(),
         }
     }
@@ -112,33 +208,51 @@ impl Model {
 
     /// Bytes of the segments from `first` on.
     pub fn bytes_from(&self, first: u32) -> Bytes {
-        self.spec.segments[first as usize..].iter().copied().sum()
-    }
-
-    pub fn may_start_another(&self) -> bool {
-        self.spec.instances.is_none_or(|max| self.running < max)
-    }
-
-    /// What is to be done next, if anything waits. `service`: the time that loading and running it will take.
-    pub fn front(
-        &self,
-        now: Time,
-        patience: Time,
-        order: &dyn Order,
-        service: Time,
-    ) -> Option<Front> {
-        let (oldest, entry) = self.queue.oldest()?;
-        let starved_at = entry.arrived.saturating_add(patience);
-        if starved_at <= now {
-            let urgency = Urgency { class: 0, when: entry.arrived };
-            return Some(Front { first: oldest, urgency, pressing_at: starved_at, starved_at });
+        match first {
+            0 => self.bytes,
+            _ => self.spec.segments[first as usize..].iter().copied().sum(),
         }
-        let (first, _) = self.queue.most_urgent()?;
-        let urgency = order.model(first.urgency, service);
-        Some(Front { first, urgency, pressing_at: urgency.when.min(starved_at), starved_at })
+    }
+
+    pub fn may_start_another(&self, most: u32) -> bool {
+        self.running < self.spec.instances.unwrap_or(u32::MAX).min(most)
     }
 
     pub fn is_loading(&self) -> bool {
-        self.places.values().any(|place| place.load.is_some())
+        self.places.iter().any(|(_, place)| place.load.is_some())
+    }
+
+    /// Never evicted from where it is.
+    pub fn is_pinned(&self) -> bool {
+        self.spec.pinned && !self.removed
+    }
+
+    /// Who leads the next batch, if one may start.
+    pub fn leader(&self, now: Time, batching: &dyn BatchPolicy) -> Option<Ticket> {
+        let front = self.front?;
+        let (first, _) = self.queue.most_urgent()?;
+        let run = self.run_times.predict(self.queue.batch_rows(first)).unwrap_or(Time::ZERO);
+        self.queue.leader(now, front.first, run, batching).ok()
+    }
+
+    /// Whether a device may load it at all.
+    pub fn may_go_to(&self, device: DeviceId) -> bool {
+        let assigned = self.assigned.as_ref().is_none_or(|devices| devices.contains(&device));
+        assigned && (self.banned.is_empty() || !self.banned.contains(&device))
+    }
+
+    /// A device other than `device` that has all of it.
+    pub fn sources(&self, device: DeviceId) -> impl Iterator<Item = DeviceId> {
+        let lenders = self.places.iter().filter(|(_, place)| place.can_lend());
+        lenders.map(|&(source, _)| source).filter(move |&source| source != device)
+    }
+}
+
+impl Source {
+    pub(crate) fn peer(self) -> Option<DeviceId> {
+        match self {
+            Source::Host => None,
+            Source::Peer(device) => Some(device),
+        }
     }
 }

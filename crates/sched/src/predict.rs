@@ -1,31 +1,114 @@
 //! Predictions from what was observed, in whole numbers so that they replay exactly.
 
-use std::collections::BTreeMap;
+use crate::event::ProfilePoint;
 use sublet_units::{Bytes, Time};
 
-/// How long runs of one model take, by number of rows.
+/// How long runs of one model take, by number of rows: what its profile says, corrected by what was seen.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct RunTimes {
-    /// Exponentially weighted mean for up to so many rows (powers of two).
-    means: BTreeMap<u32, Time>,
+    /// By power of two of the rows: the weighted mean of runs with up to so many; zero: not known.
+    means: Vec<Time>,
+    /// Shares of compute with their times in 1/1024 of those on the whole device, ascending.
+    slowdowns: Vec<(u32, u64)>,
 }
 
+/// The whole of a device's compute.
+pub(crate) const WHOLE: u32 = 100;
+
 impl RunTimes {
-    pub fn observe(&mut self, rows: u32, took: Time) {
-        self.means
-            .entry(rows.clamp(1, 1 << 31).next_power_of_two())
-            .and_modify(|mean| {
-                *mean = Time(((u128::from(mean.0) * 7 + u128::from(took.0)) / 8) as u64)
-            })
-            .or_insert(took);
+    pub fn new(profile: &[ProfilePoint]) -> Self {
+        let mut times = RunTimes::default();
+        let mut whole: Vec<_> = profile.iter().filter(|point| point.share == WHOLE).collect();
+        whole.sort_unstable_by_key(|point| point.rows);
+        for pair in 0..whole.len() {
+            let (point, size) = (whole[pair], bucket(whole[pair].rows));
+            times.set(size, point.time);
+            // Sizes between two points lie on the line between them.
+            if let Some(next) = whole.get(pair + 1) {
+                for between in size + 1..bucket(next.rows) {
+                    times.set(between, line(point, next, 1 << between));
+                }
+            }
+        }
+        times.slowdowns = slowdowns(profile, &whole);
+        times
     }
 
-    /// `None` before the first run. Of sizes not seen yet, the next larger one seen counts, or else the largest.
-    pub fn predict(&self, rows: u32) -> Option<Time> {
-        let size = rows.clamp(1, 1 << 31).next_power_of_two();
-        let larger = self.means.range(size..).next();
-        larger.or_else(|| self.means.last_key_value()).map(|(_, &mean)| mean)
+    /// `share`: percent of the device's compute that the run had.
+    pub fn observe(&mut self, rows: u32, share: u32, took: Time) {
+        let took = Time((u128::from(took.0) * 1024 / u128::from(self.slowdown(share))) as u64);
+        let size = bucket(rows);
+        match self.means.get_mut(size) {
+            Some(mean) if *mean > Time::ZERO => {
+                *mean = Time(mean.0 - mean.0 / 8 + took.0 / 8);
+            }
+            _ => self.set(size, took.max(Time(1))),
+        }
     }
+
+    /// On a whole device. `None` while nothing is known. Of sizes not known, the next larger one that is counts, or else
+    /// the largest.
+    pub fn predict(&self, rows: u32) -> Option<Time> {
+        let size = bucket(rows);
+        match self.means.get(size) {
+            Some(&mean) if mean > Time::ZERO => Some(mean),
+            Some(_) => self.means[size..].iter().copied().find(|&mean| mean > Time::ZERO),
+            None => self.means.last().copied(),
+        }
+    }
+
+    /// On a share of a device.
+    pub fn predict_on(&self, rows: u32, share: u32) -> Option<Time> {
+        let time = self.predict(rows)?;
+        if share == WHOLE {
+            return Some(time);
+        }
+        Some(Time((u128::from(time.0) * u128::from(self.slowdown(share)) / 1024) as u64))
+    }
+
+    /// How much longer runs take on a share, in 1/1024: as the profile says for the nearest share from below, else in
+    /// proportion.
+    fn slowdown(&self, share: u32) -> u64 {
+        if share == WHOLE {
+            return 1024;
+        }
+        let below = self.slowdowns.iter().rev().find(|&&(known, _)| known <= share);
+        let factor = below.map_or(1024 * u64::from(WHOLE) / u64::from(share.max(1)), |&(_, by)| by);
+        factor.max(1)
+    }
+
+    fn set(&mut self, size: usize, time: Time) {
+        if size >= self.means.len() {
+            self.means.resize(size + 1, Time::ZERO);
+        }
+        self.means[size] = time;
+    }
+}
+
+fn bucket(rows: u32) -> usize {
+    rows.clamp(1, 1 << 31).next_power_of_two().trailing_zeros() as usize
+}
+
+fn line(from: &ProfilePoint, to: &ProfilePoint, rows: u32) -> Time {
+    let along = u128::from(rows.saturating_sub(from.rows));
+    let length = u128::from((to.rows - from.rows).max(1));
+    let rise = u128::from(to.time.0.saturating_sub(from.time.0));
+    Time(from.time.0 + (rise * along / length) as u64)
+}
+
+fn slowdowns(profile: &[ProfilePoint], whole: &[&ProfilePoint]) -> Vec<(u32, u64)> {
+    let mut slowdowns: Vec<(u32, u64)> = Vec::new();
+    for point in profile.iter().filter(|point| point.share != WHOLE) {
+        let Some(same) = whole.iter().find(|other| other.rows == point.rows) else { continue };
+        let by = u128::from(point.time.0) * 1024 / u128::from(same.time.0.max(1));
+        let by = u64::try_from(by).unwrap_or(u64::MAX);
+        // Of several batch sizes the slowest counts.
+        match slowdowns.binary_search_by_key(&point.share, |&(share, _)| share) {
+            Ok(at) => slowdowns[at].1 = slowdowns[at].1.max(by),
+            Err(at) => slowdowns.insert(at, (point.share, by)),
+        }
+    }
+    slowdowns
 }
 
 /// Keeps digits that the fading would otherwise round away.
@@ -73,17 +156,52 @@ impl UseRate {
     const USE: u64 = 1024;
 
     pub fn bump(&mut self, now: Time, half_life: Time) {
-        *self = UseRate { value: self.at(now, half_life).saturating_add(Self::USE), at: now };
+        self.add(Self::USE, now, half_life);
+    }
+
+    pub fn add(&mut self, amount: u64, now: Time, half_life: Time) {
+        *self = UseRate { value: self.at(now, half_life).saturating_add(amount), at: now };
     }
 
     /// Uses in 1/1024. Between two halvings the decay is a straight line.
     pub fn at(&self, now: Time, half_life: Time) -> u64 {
         let age = now.saturating_sub(self.at).0;
+        if age == 0 {
+            return self.value;
+        }
         let half_life = half_life.0.max(1);
-        let halvings = u32::try_from(age / half_life).unwrap_or(u32::MAX);
+        let (halvings, rest) = match age < half_life {
+            true => (0, age),
+            false => (u32::try_from(age / half_life).unwrap_or(u32::MAX), age % half_life),
+        };
         let value = self.value.checked_shr(halvings).unwrap_or(0);
-        let part = u128::from(value) * u128::from(age % half_life) / (2 * u128::from(half_life));
-        value - part as u64
+        let part = match half_life >> 10 {
+            0 => u128::from(value) * u128::from(rest) / (2 * u128::from(half_life)),
+            unit => u128::from(value) * u128::from(rest / unit) / 2048,
+        };
+        value - (part as u64).min(value)
+    }
+}
+
+/// Which share of a model's recent requests was answered in time: a window that slides by fading.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Attainment {
+    met: UseRate,
+    all: UseRate,
+}
+
+impl Attainment {
+    pub fn count(&mut self, now: Time, half_life: Time, met: bool) {
+        self.all.bump(now, half_life);
+        if met {
+            self.met.bump(now, half_life);
+        }
+    }
+
+    /// In 1/1024; whole when nothing is known.
+    pub fn share(&self, now: Time, half_life: Time) -> u64 {
+        let all = self.all.at(now, half_life);
+        if all == 0 { 1024 } else { self.met.at(now, half_life) * 1024 / all }
     }
 }
 
@@ -91,17 +209,45 @@ impl UseRate {
 mod tests {
     use super::*;
 
+    fn point(rows: u32, share: u32, time: u64) -> ProfilePoint {
+        ProfilePoint { rows, share, time: Time(time) }
+    }
+
     #[test]
     fn run_times_fall_back_to_sizes_that_were_seen() {
         let mut times = RunTimes::default();
         assert_eq!(times.predict(1), None);
-        times.observe(3, Time(800));
+        times.observe(3, WHOLE, Time(800));
         assert_eq!(times.predict(1), Some(Time(800)));
         assert_eq!(times.predict(64), Some(Time(800)));
-        times.observe(4, Time(1600));
+        times.observe(4, WHOLE, Time(1600));
         assert_eq!(times.predict(4), Some(Time(900)));
-        times.observe(u32::MAX, Time::MAX);
+        times.observe(u32::MAX, WHOLE, Time::MAX);
         assert_eq!(times.predict(5), Some(Time::MAX));
+    }
+
+    #[test]
+    fn run_times_start_from_a_profile_and_are_corrected() {
+        let profile =
+            [point(1, 100, 1000), point(8, 100, 8000), point(1, 50, 1500), point(1, 20, 4000)];
+        let mut times = RunTimes::new(&profile);
+        assert_eq!(times.predict(1), Some(Time(1000)));
+        assert_eq!(times.predict(3), Some(Time(4000)));
+        assert_eq!(times.predict(99), Some(Time(8000)));
+        assert_eq!(times.predict_on(1, 50), Some(Time(1500)));
+        assert_eq!(times.predict_on(1, 40), Some(Time(4000)));
+        times.observe(1, 50, Time(3000));
+        assert_eq!(times.predict(1), Some(Time(1125)));
+    }
+
+    #[test]
+    fn attainment_forgets() {
+        let (mut attainment, half_life) = (Attainment::default(), Time::from_secs(10));
+        assert_eq!(attainment.share(Time::ZERO, half_life), 1024);
+        attainment.count(Time::ZERO, half_life, true);
+        attainment.count(Time::from_secs(10), half_life, false);
+        let share = attainment.share(Time::from_secs(10), half_life);
+        assert!((330..350).contains(&share), "{share}");
     }
 
     #[test]

@@ -2,7 +2,8 @@
 
 use crate::event::Batching;
 use crate::policy::{BatchPolicy, Urgency};
-use std::collections::{BTreeMap, BTreeSet};
+use crate::table::NumberMap;
+use std::collections::VecDeque;
 use sublet_units::{BatchKey, RequestId, Time};
 
 /// A waiting request's place in its model's queue: by urgency, then by arrival.
@@ -15,27 +16,35 @@ pub(crate) struct Ticket {
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Entry {
+    pub ticket: Ticket,
     pub id: RequestId,
     pub key: BatchKey,
     pub rows: u32,
     pub arrived: Time,
+    /// When the answer should be there.
+    pub due: Time,
 }
 
+/// Sorted rows of requests instead of trees: requests come nearly in the order in which they go.
 #[derive(Debug, Default)]
 pub(crate) struct Queue {
-    entries: BTreeMap<Ticket, Entry>,
-    by_arrival: BTreeMap<u64, Ticket>,
+    /// By ticket.
+    live: VecDeque<Entry>,
+    /// Those that cannot be answered in time any more, by ticket.
+    late: VecDeque<Entry>,
+    /// In order of arrival; all but the first may have left.
+    arrivals: VecDeque<Ticket>,
     /// Requests that may share a batch; empty for a model that does not batch.
-    groups: BTreeMap<BatchKey, Group>,
-    /// Groups with enough rows for a whole batch.
-    full: BTreeSet<BatchKey>,
+    groups: NumberMap<BatchKey, Group>,
+    /// Groups with enough rows for a whole batch, in order.
+    full: Vec<BatchKey>,
     rows: u64,
     batching: Option<Batching>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 struct Group {
-    members: BTreeSet<Ticket>,
+    members: u32,
     rows: u64,
 }
 
@@ -44,101 +53,127 @@ impl Queue {
         Queue { batching, ..Queue::default() }
     }
 
+    pub fn batching(&self) -> Option<Batching> {
+        self.batching
+    }
+
+    /// Changes how large batches get and how long they may wait.
+    pub fn rebatch(&mut self, batching: Batching) {
+        self.batching = Some(batching);
+        let (mut groups, mut full) = (NumberMap::default(), Vec::new());
+        for entry in self.live.iter().chain(&self.late) {
+            join(&mut groups, &mut full, batching, entry);
+        }
+        (self.groups, self.full) = (groups, full);
+    }
+
     pub fn len(&self) -> usize {
-        self.entries.len()
+        self.live.len() + self.late.len()
     }
 
     pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+        self.live.is_empty() && self.late.is_empty()
     }
 
-    pub fn push(&mut self, ticket: Ticket, entry: Entry) {
-        let before = self.entries.insert(ticket, entry);
-        assert!(before.is_none(), "tickets are unique");
-        self.by_arrival.insert(ticket.sequence, ticket);
+    pub fn push(&mut self, entry: Entry) {
+        insert(&mut self.live, entry);
+        self.arrivals.push_back(entry.ticket);
         self.rows += u64::from(entry.rows);
         if let Some(batching) = self.batching {
-            let group = self.groups.entry(entry.key).or_default();
-            group.members.insert(ticket);
-            group.rows += u64::from(entry.rows);
-            if group.rows >= u64::from(batching.rows_max) {
-                self.full.insert(entry.key);
-            }
+            join(&mut self.groups, &mut self.full, batching, &entry);
         }
     }
 
     pub fn remove(&mut self, ticket: Ticket) -> Entry {
-        let entry = self.entries.remove(&ticket).expect("a waiting request");
-        self.by_arrival.remove(&ticket.sequence);
-        self.rows -= u64::from(entry.rows);
-        if let Some(batching) = self.batching {
-            let group = self.groups.get_mut(&entry.key).expect("the group of a waiting request");
-            group.members.remove(&ticket);
-            group.rows -= u64::from(entry.rows);
-            if group.rows < u64::from(batching.rows_max) {
-                self.full.remove(&entry.key);
-            }
-            if group.members.is_empty() {
-                self.groups.remove(&entry.key);
-                self.full.remove(&entry.key);
-            }
-        }
+        let entry = match find(&self.live, ticket) {
+            Ok(at) => self.live.remove(at),
+            Err(_) => find(&self.late, ticket).ok().and_then(|at| self.late.remove(at)),
+        };
+        let entry = entry.expect("a waiting request");
+        self.left(&entry);
         entry
     }
 
-    pub fn oldest(&self) -> Option<(Ticket, &Entry)> {
-        let ticket = *self.by_arrival.first_key_value()?.1;
-        Some((ticket, &self.entries[&ticket]))
+    /// Sets those aside that cannot be answered in time any more, from the most urgent on: whatever starts now ends at
+    /// `earliest` at best.
+    pub fn set_late_aside(&mut self, earliest: Time) {
+        while let Some(first) = self.live.front()
+            && first.due < earliest
+        {
+            let entry = self.live.pop_front().expect("the first");
+            insert(&mut self.late, entry);
+        }
     }
 
-    pub fn most_urgent(&self) -> Option<(Ticket, &Entry)> {
-        self.entries.first_key_value().map(|(&ticket, entry)| (ticket, entry))
+    pub fn oldest(&self) -> Option<&Entry> {
+        self.get(*self.arrivals.front()?)
     }
 
-    /// Every waiting request, the most urgent first.
+    /// The most urgent of those that can be answered in time, else of the others; and whether it is one of these.
+    pub fn most_urgent(&self) -> Option<(&Entry, bool)> {
+        match self.live.front() {
+            Some(entry) => Some((entry, false)),
+            None => self.late.front().map(|entry| (entry, true)),
+        }
+    }
+
+    /// Every waiting request.
     pub fn requests(&self) -> impl Iterator<Item = RequestId> {
-        self.entries.values().map(|entry| entry.id)
+        self.live.iter().chain(&self.late).map(|entry| entry.id)
     }
 
     /// How many batches the waiting requests will make, at least.
     pub fn batches(&self) -> u64 {
         match self.batching {
             Some(batching) => {
-                let whole = self.rows.div_ceil(u64::from(batching.rows_max.max(1)));
-                whole.max(self.groups.len() as u64)
+                let rows_max = u64::from(batching.rows_max.max(1));
+                let whole = if self.rows <= rows_max { 1 } else { self.rows.div_ceil(rows_max) };
+                whole.min(self.rows).max(self.groups.len() as u64)
             }
-            None => self.entries.len() as u64,
+            None => self.len() as u64,
         }
     }
 
+    pub fn due(&self, ticket: Ticket) -> Time {
+        self.get(ticket).expect("a waiting request").due
+    }
+
     /// Rows of the batch that `leader` would lead now.
-    pub fn batch_rows(&self, leader: Ticket) -> u32 {
-        let entry = &self.entries[&leader];
-        let Some(batching) = self.batching else { return entry.rows };
-        let rows = self.groups[&entry.key].rows.min(u64::from(batching.rows_max));
-        entry.rows.max(rows as u32)
+    pub fn batch_rows(&self, leader: &Entry) -> u32 {
+        let Some(batching) = self.batching else { return leader.rows };
+        let rows = self.groups[&leader.key].rows.min(u64::from(batching.rows_max));
+        leader.rows.max(rows as u32)
     }
 
     /// Who leads the next batch: `first` if its batch may start, else another whose batch may. Otherwise when the
-    /// next batch may start.
+    /// next batch may start. `run`: what the first batch's run is predicted to take.
     pub fn leader(
         &self,
         now: Time,
         first: Ticket,
+        run: Time,
         policy: &dyn BatchPolicy,
     ) -> Result<Ticket, Time> {
         let Some(batching) = self.batching else { return Ok(first) };
-        let start_at = |ticket: Ticket| {
-            let entry = &self.entries[&ticket];
-            policy.start_at(&batching, self.groups[&entry.key].rows, entry.arrived)
+        let start_at = |entry: &Entry| {
+            let latest = entry.due.saturating_sub(run);
+            policy.start_at(&batching, self.groups[&entry.key].rows, entry.arrived, latest)
         };
-        let (oldest, _) = self.oldest().expect("a queue with a first request");
-        let full = self.full.first().and_then(|key| self.groups[key].members.first()).copied();
-        let mut wait = Time::MAX;
-        for ticket in [Some(first), Some(oldest), full].into_iter().flatten() {
-            let at = start_at(ticket);
+        let first = self.get(first).expect("a waiting request");
+        let mut wait = start_at(first);
+        if wait <= now {
+            return Ok(first.ticket);
+        }
+        let oldest = self.oldest().expect("a queue with a first request");
+        let is_full = |entry: &&Entry| Some(&entry.key) == self.full.first();
+        let full = match self.full.is_empty() {
+            true => None,
+            false => self.live.iter().chain(&self.late).find(is_full),
+        };
+        for entry in [Some(oldest), full].into_iter().flatten() {
+            let at = start_at(entry);
             if at <= now {
-                return Ok(ticket);
+                return Ok(entry.ticket);
             }
             wait = wait.min(at);
         }
@@ -146,21 +181,106 @@ impl Queue {
     }
 
     /// Takes the batch that `leader` leads: the leader and the most urgent of those that may join it, as long as
-    /// they fit.
-    pub fn take_batch(&mut self, leader: Ticket) -> Vec<Entry> {
-        let first = self.entries[&leader];
-        let mut tickets = vec![leader];
-        if let Some(batching) = self.batching {
-            let mut rows = u64::from(first.rows);
-            let members = &self.groups[&first.key].members;
-            for &ticket in members.iter().filter(|&&ticket| ticket != leader) {
-                rows += u64::from(self.entries[&ticket].rows);
-                if rows > u64::from(batching.rows_max) {
-                    break;
-                }
-                tickets.push(ticket);
+    /// they fit into `rows_max`. Late ones join last.
+    pub fn take_batch(&mut self, leader: Ticket, rows_max: u32, batch: &mut Vec<Entry>) {
+        let first = self.remove(leader);
+        batch.push(first);
+        if self.batching.is_none() {
+            return;
+        }
+        let mut wanted = self.groups.get(&first.key).map_or(0, |group| group.members);
+        let mut room = u64::from(rows_max).saturating_sub(first.rows.into());
+        let (mut at, live) = (0, self.live.len());
+        while wanted > 0 && at < self.len() {
+            let late = at.checked_sub(self.live.len());
+            let entry = late.map_or_else(|| self.live[at], |at| self.late[at]);
+            if entry.key != first.key {
+                at += 1;
+                continue;
+            }
+            if u64::from(entry.rows) > room {
+                break;
+            }
+            room -= u64::from(entry.rows);
+            wanted -= 1;
+            match late {
+                Some(at) => self.late.remove(at),
+                None => self.live.remove(at),
+            };
+            self.left(&entry);
+            batch.push(entry);
+        }
+        debug_assert!(self.live.len() <= live, "nobody joins the queue here");
+    }
+
+    fn get(&self, ticket: Ticket) -> Option<&Entry> {
+        match find(&self.live, ticket) {
+            Ok(at) => self.live.get(at),
+            Err(_) => find(&self.late, ticket).ok().map(|at| &self.late[at]),
+        }
+    }
+
+    /// Forgets an entry that was taken out.
+    fn left(&mut self, entry: &Entry) {
+        self.rows -= u64::from(entry.rows);
+        if self.arrivals.front() == Some(&entry.ticket) {
+            self.arrivals.pop_front();
+            while let Some(&ticket) = self.arrivals.front()
+                && self.get(ticket).is_none()
+            {
+                self.arrivals.pop_front();
             }
         }
-        tickets.into_iter().map(|ticket| self.remove(ticket)).collect()
+        if let Some(batching) = self.batching {
+            let group = self.groups.get_mut(&entry.key).expect("the group of a waiting request");
+            group.members -= 1;
+            let rows = group.rows;
+            group.rows -= u64::from(entry.rows);
+            let full = u64::from(batching.rows_max);
+            if rows >= full
+                && (group.rows < full || group.members == 0)
+                && let Ok(at) = self.full.binary_search(&entry.key)
+            {
+                self.full.remove(at);
+            }
+            if group.members == 0 {
+                self.groups.remove(&entry.key);
+            }
+        }
+    }
+}
+
+fn join(
+    groups: &mut NumberMap<BatchKey, Group>,
+    full: &mut Vec<BatchKey>,
+    batching: Batching,
+    entry: &Entry,
+) {
+    let group = groups.entry(entry.key).or_default();
+    group.members += 1;
+    group.rows += u64::from(entry.rows);
+    if group.rows >= u64::from(batching.rows_max)
+        && let Err(at) = full.binary_search(&entry.key)
+    {
+        full.insert(at, entry.key);
+    }
+}
+
+fn find(entries: &VecDeque<Entry>, ticket: Ticket) -> Result<usize, usize> {
+    // The first is the one that leaves nearly always.
+    match entries.front() {
+        Some(first) if first.ticket == ticket => Ok(0),
+        Some(_) => entries.binary_search_by(|entry| entry.ticket.cmp(&ticket)),
+        None => Err(0),
+    }
+}
+
+fn insert(entries: &mut VecDeque<Entry>, entry: Entry) {
+    match entries.back() {
+        Some(last) if last.ticket >= entry.ticket => {
+            let at = find(entries, entry.ticket).expect_err("tickets are unique");
+            entries.insert(at, entry);
+        }
+        _ => entries.push_back(entry),
     }
 }

@@ -2,8 +2,10 @@
 
 use crate::command::{Command, RejectReason};
 use crate::event::Request;
+use crate::policy::Outcome;
 use crate::queue::{Entry, Ticket};
 use crate::scheduler::Scheduler;
+use std::cmp::Reverse;
 use sublet_units::{ModelId, RequestId, Time};
 
 /// Where a waiting request is to be found.
@@ -11,7 +13,6 @@ use sublet_units::{ModelId, RequestId, Time};
 pub(crate) struct Waiting {
     pub model: ModelId,
     pub ticket: Ticket,
-    pub expires: Option<Time>,
 }
 
 impl Scheduler {
@@ -22,18 +23,22 @@ impl Scheduler {
         }
         let now = self.now;
         self.arrivals += 1;
-        let urgency = self.config.policy.order.request(&request, now);
+        let model = &mut self.models[request.model];
+        if model.queue.is_empty() {
+            (model.failures, model.avoid) = (0, None);
+        }
+        let slo = model.spec.slo.unwrap_or(self.config.slo);
+        let due = request.deadline.unwrap_or(now.saturating_add(slo));
+        let urgency = self.config.policy.order.request(&request, now, due);
         let ticket = Ticket { urgency, sequence: self.arrivals };
-        let model = self.models.get_mut(&request.model).expect("a model that takes requests");
         model.uses.bump(now, self.config.use_half_life);
-        let Request { id, key, rows, .. } = request;
-        model.queue.push(ticket, Entry { id, key, rows, arrived: now });
-
-        let waiting = Waiting { model: request.model, ticket, expires: request.expires };
-        let before = self.requests.insert(id, waiting);
+        model.arrived += 1;
+        let Request { id, key, rows, expires, .. } = request;
+        model.queue.push(Entry { ticket, id, key, rows, arrived: now, due });
+        let before = self.requests.insert(id, Waiting { model: request.model, ticket });
         assert!(before.is_none(), "{id} arrives once");
-        if let Some(expires) = request.expires {
-            self.expiries.insert((expires, id));
+        if let Some(expires) = expires {
+            self.expiries.push(Reverse((expires, id)));
         }
         self.refresh(request.model);
     }
@@ -46,16 +51,29 @@ impl Scheduler {
 
     /// Does what has become due: requests expire, and models are looked at again.
     pub(crate) fn ring(&mut self, out: &mut Vec<Command>) {
-        while let Some(&(time, request)) = self.expiries.first()
+        while let Some(&Reverse((time, request))) = self.expiries.peek()
             && time <= self.now
         {
-            self.reject(request, RejectReason::Expired, out);
+            self.expiries.pop();
+            if self.requests.contains_key(&request) {
+                self.reject(request, RejectReason::Expired, out);
+            }
         }
-        while let Some(&(time, model)) = self.timers.first()
-            && time <= self.now
-        {
+        while let Some(model) = self.timers.pop_due(self.now) {
+            if let Some(model) = self.models.get_mut(model) {
+                model.indexed.tried = false;
+            }
             self.replan = true;
             self.refresh(model);
+        }
+    }
+
+    /// Forgets first expiries of requests that no longer wait.
+    pub(crate) fn settle_expiries(&mut self) {
+        while let Some(Reverse((_, request))) = self.expiries.peek()
+            && !self.requests.contains_key(request)
+        {
+            self.expiries.pop();
         }
     }
 
@@ -66,53 +84,72 @@ impl Scheduler {
         reason: RejectReason,
         out: &mut Vec<Command>,
     ) {
-        let requests: Vec<RequestId> = self.models[&model].queue.requests().collect();
+        let requests: Vec<RequestId> = self.models[model].queue.requests().collect();
         for request in requests {
-            self.forget(request);
+            self.forget(request, reason);
             out.push(Command::Reject { request, reason });
         }
         self.refresh(model);
     }
 
-    /// Forgets a waiting request that ends or starts. The model's queue still has it.
-    pub(crate) fn unlist(&mut self, request: RequestId) -> Waiting {
-        let waiting = self.requests.remove(&request).expect("a waiting request");
-        if let Some(expires) = waiting.expires {
-            self.expiries.remove(&(expires, request));
-        }
-        waiting
-    }
-
     fn reject(&mut self, request: RequestId, reason: RejectReason, out: &mut Vec<Command>) {
-        let model = self.forget(request);
+        let model = self.forget(request, reason);
         out.push(Command::Reject { request, reason });
         self.replan = true;
         self.refresh(model);
         self.settle(model, out);
     }
 
-    fn forget(&mut self, request: RequestId) -> ModelId {
-        let Waiting { model, ticket, .. } = self.unlist(request);
-        self.models.get_mut(&model).expect("the model of a waiting request").queue.remove(ticket);
+    fn forget(&mut self, request: RequestId, reason: RejectReason) -> ModelId {
+        let Waiting { model, ticket } = self.requests.remove(&request).expect("a waiting request");
+        let entry = self.models[model].queue.remove(ticket);
+        if reason != RejectReason::Cancelled {
+            self.end_requests(model, &[entry], None);
+        }
         model
+    }
+
+    /// Counts how requests of a model ended. `took`: from their start to their answer, if they were answered.
+    pub(crate) fn end_requests(&mut self, id: ModelId, ended: &[Entry], took: Option<Time>) {
+        let (now, half_life) = (self.now, self.config.use_half_life);
+        let Some(model) = self.models.get_mut(id) else { return };
+        for entry in ended {
+            let outcome = Outcome { model: id, at: now, due: entry.due, took };
+            model.attainment.count(now, half_life, outcome.in_time());
+            self.config.policy.order.ended(&outcome);
+        }
     }
 
     /// Why a request is not even queued.
     fn refusal(&self, request: &Request) -> Option<RejectReason> {
-        let Some(model) = self.models.get(&request.model) else {
+        let Some(model) = self.models.get(request.model) else {
             return Some(RejectReason::NoModel);
         };
+        let waiting = model.queue.len();
         if model.removed {
             Some(RejectReason::NoModel)
         } else if model.hopeless.is_some() {
             model.hopeless
         } else if self.requests.len() >= self.config.queue_max
-            || model.queue.len() >= self.config.model_queue_max
-            || model.spec.queue_max.is_some_and(|most| model.queue.len() >= most as usize)
+            || waiting >= self.config.model_queue_max
+            || model.spec.queue_max.is_some_and(|most| waiting >= most as usize)
         {
             Some(RejectReason::QueueFull)
+        } else if self.config.admit && self.is_too_late(request) {
+            Some(RejectReason::TooLate)
         } else {
             None
         }
+    }
+
+    /// Whether a request cannot be answered by the deadline that it states, as far as can be predicted.
+    fn is_too_late(&self, request: &Request) -> bool {
+        let (Some(deadline), Some(run)) =
+            (request.deadline, self.models[request.model].run_times.predict(request.rows))
+        else {
+            return false;
+        };
+        let start = self.stay(request.model).min(self.earliest_copy(request.model));
+        self.now.saturating_add(start).saturating_add(run) > deadline
     }
 }

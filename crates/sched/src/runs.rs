@@ -2,6 +2,7 @@
 
 use crate::command::Command;
 use crate::device::Running;
+use crate::predict::UseRate;
 use crate::scheduler::Scheduler;
 use sublet_units::{DeviceId, LaneId, ModelId, RunId, Time};
 
@@ -20,86 +21,155 @@ impl Scheduler {
         ok: bool,
         out: &mut Vec<Command>,
     ) {
-        let Some(device) = self.devices.get_mut(&device_id) else { return };
-        let is_it = |lane: &&mut Option<Running>| lane.as_ref().is_some_and(|r| r.run == run);
-        let Some(lane) = device.lanes.iter_mut().find(is_it) else { return };
-        let running = lane.take().expect("the run that was found");
-        self.open.insert(device_id);
+        let now = self.now;
+        let Some(device) = self.devices.get_mut(device_id) else { return };
+        let is_it = |running: Running| running.run == run;
+        let Some(at) = device.lanes.iter().position(|lane| lane.running.is_some_and(is_it)) else {
+            return;
+        };
+        let lane = &mut device.lanes[at];
+        let running = lane.running.take().expect("the run that was found");
+        let (share, mut batch) = (lane.share, std::mem::take(&mut lane.batch));
+        device.busy -= 1;
+        self.note_open(device_id);
 
-        let model = self.models.get_mut(&running.model).expect("a running model");
-        let place = model.places.get_mut(&device_id).expect("the place of a run");
+        let took = now.saturating_sub(running.started);
+        self.end_requests(running.model, &batch, ok.then_some(took));
+        batch.clear();
+        self.devices[device_id].lanes[at].batch = batch;
+        let model = &mut self.models[running.model];
+        let place = model.places.get_mut(device_id).expect("the place of a run");
         model.running -= 1;
         place.running -= 1;
-        model.last_used = self.now;
+        model.last_used = now;
         if ok && !running.stalls {
-            model.run_times.observe(running.rows, self.now.saturating_sub(running.started));
+            model.run_times.observe(running.rows, share, took);
         }
-        self.replan |= place.running == 0;
+        if self.config.fair {
+            self.tenants.used(model.spec.tenant, took, now, self.config.use_half_life);
+        }
+        self.note_freed(device_id);
         self.roll_back(device_id, running.model, out);
         self.refresh(running.model);
         // A lane stays idle: there may be work for it that waits elsewhere.
-        self.respread |= self.devices[&device_id].startable.is_empty();
+        self.respread |= self.devices[device_id].startable.is_empty();
         self.settle(running.model, out);
     }
 
     /// The next run to start. Devices where none can are closed.
     fn next_start(&mut self) -> Option<(DeviceId, ModelId)> {
-        let mut best: Option<(usize, DeviceId, ModelId)> = None;
+        let mut best: Option<(u32, DeviceId, ModelId)> = None;
         let Scheduler { open, devices, models, .. } = self;
-        open.retain(|&id| {
-            let device = &devices[&id];
-            let is_fresh = |model| models[&model].places[&id].fresh;
-            let next = device.idle_lane().and_then(|_| device.next_startable(is_fresh));
-            if let Some(model) = next {
-                let busy = device.busy_lanes();
-                if best.is_none_or(|(least, ..)| busy < least) {
-                    best = Some((busy, id, model));
+        let mut at = 0;
+        while at < open.len() {
+            let id = open[at];
+            let device = &mut devices[id];
+            let is_fresh =
+                |model| models[model].places.get(id).is_some_and(|place: &_| place.fresh);
+            let is_free = |model| models[model].assigned.is_none();
+            match device.next_startable(is_fresh, is_free) {
+                Some(model) => {
+                    if best.is_none_or(|(busy, first, _)| (device.busy, id) < (busy, first)) {
+                        best = Some((device.busy, id, model));
+                    }
+                    at += 1;
+                }
+                None => {
+                    device.open = false;
+                    open.swap_remove(at);
                 }
             }
-            next.is_some()
-        });
+        }
         best.map(|(_, device, model)| (device, model))
     }
 
     fn start(&mut self, device_id: DeviceId, model_id: ModelId, out: &mut Vec<Command>) {
         let now = self.now;
         let run = self.next_run();
-        let model = self.models.get_mut(&model_id).expect("a startable model");
-        let device = self.devices.get_mut(&device_id).expect("an open device");
-        let residency = device.ledger.residency(model_id);
-        let arrived = residency.map_or(0, |held| held.resident());
-        let promised = residency.map_or(0, |held| held.loading().end);
-        assert_eq!(promised, model.segments(), "{model_id} has its weights or will have them");
-
-        let front = model
-            .front(now, self.config.patience, &*self.config.policy.order, Time::ZERO)
-            .expect("a startable model has waiting requests");
-        let leader = model
-            .queue
-            .leader(now, front.first, &*self.config.policy.batching)
-            .expect("a startable model has a batch");
-        let entries = model.queue.take_batch(leader);
-        let rows = entries.iter().map(|entry| entry.rows).sum();
-        let stalls = arrived < promised;
-        let place = model.places.get_mut(&device_id).expect("the place of a startable model");
+        let policy = &self.config.policy;
+        let model = &mut self.models[model_id];
+        let device = &mut self.devices[device_id];
+        let place = model.places.get_mut(device_id).expect("the place of a startable model");
         assert!(place.is_usable(), "{model_id} is not run on what a failed load left");
+        let stalls = !place.whole;
         let cold = std::mem::take(&mut place.fresh) || stalls;
         place.running += 1;
         model.running += 1;
         model.last_used = now;
+        let arrival = if stalls { device.arrival(now, model_id) } else { Time::ZERO };
 
-        let lane = device.idle_lane().expect("an idle lane");
-        let arrival = if stalls { device.link_wait(now, Some(model_id)) } else { Time::ZERO };
-        let run_time = model.run_times.predict(rows).unwrap_or(self.config.run_guess);
-        let expected = arrival.saturating_add(run_time);
-        device.lanes[lane] =
-            Some(Running { run, model: model_id, rows, started: now, expected, stalls });
-        let requests = entries.into_iter().map(|entry| entry.id).collect::<Vec<_>>();
-        for &request in &requests {
-            self.unlist(request);
+        let leader = model.leader(now, &*policy.batching).expect("a startable model has a batch");
+        let free = model.assigned.is_none();
+        let at = device.idle_lane_for(model_id, free).expect("an idle lane");
+        let lane = &mut device.lanes[at];
+        let rows_max = model.queue.batching().map_or(1, |batching| batching.rows_max);
+        let rows_max = match rows_max {
+            0 | 1 => 1,
+            _ => {
+                let due = model.queue.due(leader);
+                let left = due.saturating_sub(now).saturating_sub(arrival);
+                let (times, share) = (&model.run_times, lane.share);
+                policy.batching.rows_max(rows_max, left, &|rows| times.predict_on(rows, share))
+            }
+        };
+        model.queue.take_batch(leader, rows_max, &mut lane.batch);
+        let rows = lane.batch.iter().map(|entry| entry.rows).sum();
+        let run_time = model.run_times.predict_on(rows, lane.share);
+        let expected = arrival.max(run_time.unwrap_or(self.config.run_guess));
+        lane.running = Some(Running { run, model: model_id, rows, started: now, expected, stalls });
+        device.busy += 1;
+        let mut requests = Vec::with_capacity(lane.batch.len());
+        for entry in &lane.batch {
+            self.requests.remove(&entry.id).expect("a waiting request");
+            requests.push(entry.id);
         }
-        let lane = LaneId(lane as u32);
+        let lane = LaneId(at as u32);
         out.push(Command::Run { device: device_id, lane, run, model: model_id, requests, cold });
         self.refresh(model_id);
+    }
+}
+
+/// Who pays for compute, and how much each has had lately.
+#[derive(Debug, Default)]
+pub(crate) struct Tenants(Vec<Tenant>);
+
+#[derive(Debug)]
+struct Tenant {
+    id: u32,
+    weight: u64,
+    /// Microseconds of runs.
+    used: UseRate,
+}
+
+impl Tenants {
+    /// Of the weights that its models state, the largest counts.
+    pub fn join(&mut self, id: u32, weight: u32) {
+        let weight = u64::from(weight.max(1));
+        match self.0.iter_mut().find(|tenant| tenant.id == id) {
+            Some(tenant) => tenant.weight = tenant.weight.max(weight),
+            None => self.0.push(Tenant { id, weight, used: UseRate::default() }),
+        }
+    }
+
+    pub fn used(&mut self, id: u32, took: Time, now: Time, half_life: Time) {
+        if let Some(tenant) = self.0.iter_mut().find(|tenant| tenant.id == id) {
+            tenant.used.add(took.as_micros(), now, half_life);
+        }
+    }
+
+    /// Whether a tenant has had more than its weight's share of what all tenants that ran lately have had.
+    pub fn is_over_share(&self, id: u32, now: Time, half_life: Time) -> bool {
+        let (mut used, mut weights, mut own) = (0, 0, (0, 1));
+        for tenant in &self.0 {
+            let theirs = tenant.used.at(now, half_life);
+            if theirs > 0 {
+                used += u128::from(theirs);
+                weights += u128::from(tenant.weight);
+            }
+            if tenant.id == id {
+                own = (u128::from(theirs), u128::from(tenant.weight));
+            }
+        }
+        own.0 * weights > used * own.1
     }
 }

@@ -1,19 +1,19 @@
 //! The parts of `fifo-lru`: order of arrival, whole models, least recently used out.
 
-use super::{BatchPolicy, Candidate, Eviction, LoadOption, Order, Placement, Urgency};
+use super::{BatchPolicy, Candidate, Eviction, LoadOption, Order, Placement, Urgency, Work};
 use crate::event::{Batching, Request};
 use std::cmp::Reverse;
-use sublet_units::Time;
+use sublet_units::{ModelId, Time};
 
 pub struct ArrivalOrder;
 
 impl Order for ArrivalOrder {
-    fn request(&self, _: &Request, arrived: Time) -> Urgency {
+    fn request(&self, _: &Request, arrived: Time, _: Time) -> Urgency {
         Urgency { class: 1, when: arrived }
     }
 
-    fn model(&self, first: Urgency, _: Time) -> Urgency {
-        first
+    fn model(&self, work: &Work) -> Urgency {
+        work.first
     }
 }
 
@@ -21,8 +21,8 @@ impl Order for ArrivalOrder {
 pub struct MostFree;
 
 impl Placement for MostFree {
-    fn choose(&self, options: &[LoadOption]) -> usize {
-        (0..options.len()).min_by_key(|&at| Reverse(options[at].free_pages)).unwrap_or(0)
+    fn choose(&self, _: ModelId, options: &[LoadOption]) -> Option<usize> {
+        (0..options.len()).min_by_key(|&at| Reverse(options[at].free_pages))
     }
 
     fn spreads(&self, _: Time, _: Time) -> bool {
@@ -50,7 +50,7 @@ impl Eviction for LeastRecentlyUsed {
 pub struct Greedy;
 
 impl BatchPolicy for Greedy {
-    fn start_at(&self, _: &Batching, _: u64, arrived: Time) -> Time {
+    fn start_at(&self, _: &Batching, _: u64, arrived: Time, _: Time) -> Time {
         arrived
     }
 }

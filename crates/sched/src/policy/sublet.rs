@@ -1,24 +1,40 @@
-//! The parts of `sublet`: least slack first, earliest finish, least worth per byte out.
+//! The parts of `sublet`: least slack first, earliest finish, batches within the slack, least worth per byte out.
 
-use super::{BatchPolicy, Candidate, Eviction, LoadOption, Order, Placement, Urgency};
+use super::{BatchPolicy, Candidate, Eviction, LoadOption, Order, Placement, Urgency, Work};
 use crate::event::{Batching, Request};
-use sublet_units::Time;
+use sublet_units::{ModelId, Time};
 
-/// By priority, then by the latest time at which work must start to meet its deadline.
-pub struct LeastSlack {
-    /// The deadline, from arrival, of requests that state none: nobody waits for ever.
-    pub slo: Time,
-}
+/// By priority, then by the latest time at which work must start to meet its deadline. What cannot meet it any more goes
+/// after all that can, and a tenant that has had more than its share after those that have not.
+pub struct LeastSlack;
+
+/// The class of requests that state no priority; classes of stated ones are kept below.
+const CLASS_DEFAULT: u32 = 1 << 24;
+const OVER_SHARE: u32 = 1 << 26;
+const LATE: u32 = 1 << 28;
 
 impl Order for LeastSlack {
-    fn request(&self, request: &Request, arrived: Time) -> Urgency {
-        let class = if request.priority == 0 { u32::MAX } else { request.priority };
-        let when = request.deadline.unwrap_or(arrived.saturating_add(self.slo));
-        Urgency { class, when }
+    fn request(&self, request: &Request, _: Time, due: Time) -> Urgency {
+        let stated = request.priority.min(CLASS_DEFAULT - 1);
+        Urgency { class: if stated == 0 { CLASS_DEFAULT } else { stated }, when: due }
     }
 
-    fn model(&self, first: Urgency, service: Time) -> Urgency {
-        Urgency { when: first.when.saturating_sub(service), ..first }
+    fn model(&self, work: &Work) -> Urgency {
+        let late = if work.late { LATE } else { 0 };
+        let over_share = if work.over_share { OVER_SHARE } else { 0 };
+        Urgency {
+            class: work.first.class + late + over_share,
+            when: work.first.when.saturating_sub(work.service),
+        }
+    }
+
+    /// While there is still time to find room.
+    fn presses_at(&self, work: &Work, urgency: Urgency) -> Time {
+        urgency.when.saturating_sub(work.service)
+    }
+
+    fn gives_up(&self) -> bool {
+        true
     }
 }
 
@@ -26,10 +42,8 @@ impl Order for LeastSlack {
 pub struct EarliestFinish;
 
 impl Placement for EarliestFinish {
-    fn choose(&self, options: &[LoadOption]) -> usize {
-        (0..options.len())
-            .min_by_key(|&at| options[at].finish.saturating_add(options[at].regret))
-            .unwrap_or(0)
+    fn choose(&self, _: ModelId, options: &[LoadOption]) -> Option<usize> {
+        (0..options.len()).min_by_key(|&at| options[at].finish.saturating_add(options[at].regret))
     }
 
     fn spreads(&self, stay: Time, copy: Time) -> bool {
@@ -55,15 +69,26 @@ impl Eviction for LeastWorth {
     }
 }
 
-/// Waits for more rows until the batch is full or its first request has waited long enough.
+/// Waits for more rows until the batch is full, its first request has waited long enough, or its deadline would be missed;
+/// and takes no more rows than the deadline of the first allows.
 pub struct Delayed;
 
 impl BatchPolicy for Delayed {
-    fn start_at(&self, batching: &Batching, rows: u64, arrived: Time) -> Time {
+    fn start_at(&self, batching: &Batching, rows: u64, arrived: Time, latest: Time) -> Time {
         if rows >= u64::from(batching.rows_max) {
             arrived
         } else {
-            arrived.saturating_add(batching.delay_max)
+            arrived.saturating_add(batching.delay_max).min(latest.max(arrived))
         }
+    }
+
+    fn rows_max(&self, rows_max: u32, left: Time, run: &dyn Fn(u32) -> Option<Time>) -> u32 {
+        let is_too_long = |rows: u32| run(rows).is_some_and(|run| run > left);
+        let mut rows = rows_max;
+        while rows > 1 && is_too_long(rows) {
+            rows = rows.next_power_of_two() / 2;
+        }
+        // A deadline that is missed anyway limits nothing.
+        if is_too_long(rows) { rows_max } else { rows }
     }
 }

@@ -166,8 +166,8 @@ fn models_that_others_wait_for_are_spared_until_a_request_presses() {
          6 ask q3 m0
          7 finished r2 => run r3 d0.l0 m0 q3
        490 ask q4 m0
-       498 wake
-       499 finished r3 => evict d0 m0 0..1 Room; load s2 d0 m1 0..1",
+       496 wake
+       497 finished r3 => evict d0 m0 0..1 Room; load s2 d0 m1 0..1",
     );
 }
 
@@ -193,14 +193,14 @@ fn a_starved_model_gets_room_although_another_is_always_busy() {
 }
 
 #[test]
-fn a_pinned_model_stays() {
+fn a_pinned_model_comes_ahead_of_requests_and_stays() {
     check(
         Sublet,
         "0 device d0 pages=3
-         0 model m0 pages=2 pinned
+         0 model m0 pages=2 pinned => load s1 d0 m0 0..1
          0 model m1 pages=2
          0 model m2 pages=1
-         0 ask q0 m0 => load s1 d0 m0 0..1
+         0 ask q0 m0
          2 loaded s1 0 => run r1 d0.l0 m0 q0 cold
          3 finished r1
          4 ask q1 m1 => reject q1 NeverFits

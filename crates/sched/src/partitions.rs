@@ -1,0 +1,145 @@
+//! Dividing devices between models, for policies that do.
+
+use crate::command::Command;
+use crate::device::Lane;
+use crate::policy::{Demand, LanePlan, Urgency};
+use crate::scheduler::Scheduler;
+use crate::victims::Reach;
+use sublet_units::{DeviceId, ModelId, Time};
+
+/// When arrivals are counted and devices divided next.
+#[derive(Debug, Default)]
+pub(crate) struct Divider {
+    sampled_at: Time,
+    plan_at: Option<Time>,
+    /// Devices that wait for their runs to end.
+    pending: Vec<DeviceId>,
+    /// Models that the division wants on a device where they are not.
+    ahead: Vec<(ModelId, DeviceId)>,
+}
+
+impl Scheduler {
+    /// Counts arrivals and divides devices anew when it is time, with the first event after it.
+    pub(crate) fn divide(&mut self) {
+        let Some(partition) = &mut self.config.policy.partition else { return };
+        let now = self.now;
+        let span = now.saturating_sub(self.divider.sampled_at);
+        if span >= partition.sample_every() {
+            self.divider.sampled_at = now;
+            for (id, model) in self.models.iter_mut() {
+                partition.sample(id, std::mem::take(&mut model.arrived), span);
+            }
+        }
+        // Rates are known well enough for a first division after ten samples.
+        let first = partition.sample_every() * 10;
+        if now < self.divider.plan_at.unwrap_or(first) {
+            return;
+        }
+        self.divider.plan_at = Some(now.saturating_add(partition.plan_every()));
+        let devices: Vec<DeviceId> =
+            self.devices.iter().filter(|(_, d)| d.spec.partitions).map(|(id, _)| id).collect();
+        if devices.is_empty() {
+            return;
+        }
+        let slo = self.config.slo;
+        let demands: Vec<Demand> = self
+            .models
+            .iter()
+            .filter(|(_, model)| !model.removed)
+            .map(|(model, known)| Demand {
+                model,
+                slo: known.spec.slo.unwrap_or(slo),
+                rows_max: known.spec.batching.map_or(1, |batching| batching.rows_max),
+                profile: &known.spec.profile,
+            })
+            .collect();
+        let partition = self.config.policy.partition.as_mut().expect("just looked at");
+        if let Some(plan) = partition.plan(&demands, devices.len()) {
+            self.adopt(&devices, plan);
+        }
+    }
+
+    fn adopt(&mut self, devices: &[DeviceId], plan: Vec<Vec<LanePlan>>) {
+        for (_, model) in self.models.iter_mut() {
+            model.assigned = None;
+        }
+        self.divider.ahead.clear();
+        for (&device_id, lanes) in devices.iter().zip(plan) {
+            for served in lanes.iter().flat_map(|lane| &lane.models) {
+                let model = &mut self.models[served.model];
+                let assigned = model.assigned.get_or_insert_default();
+                if !assigned.contains(&device_id) {
+                    assigned.push(device_id);
+                }
+                if model.spec.batching.is_some() {
+                    model.queue.rebatch(served.batching);
+                }
+                self.divider.ahead.push((served.model, device_id));
+            }
+            self.devices[device_id].redivided = Some(lanes);
+            if !self.divider.pending.contains(&device_id) {
+                self.divider.pending.push(device_id);
+            }
+        }
+        for id in self.models.ids() {
+            self.refresh(id);
+        }
+        self.replan = true;
+    }
+
+    /// Divides devices whose runs have ended, and brings models to where the division wants them.
+    pub(crate) fn redivide(&mut self, out: &mut Vec<Command>) {
+        if self.divider.pending.is_empty() && self.divider.ahead.is_empty() {
+            return;
+        }
+        for id in std::mem::take(&mut self.divider.pending) {
+            let Some(device) = self.devices.get_mut(id) else { continue };
+            if device.busy > 0 {
+                self.divider.pending.push(id);
+                continue;
+            }
+            let Some(plan) = device.redivided.take() else { continue };
+            let shares: Vec<u32> = plan.iter().map(|lane| lane.share).collect();
+            let changed = !device.lanes.iter().map(|lane| lane.share).eq(shares.iter().copied());
+            let lane = |lane: &LanePlan| {
+                Lane::new(lane.share, lane.models.iter().map(|served| served.model).collect())
+            };
+            device.lanes = plan.iter().map(lane).collect();
+            if changed {
+                out.push(Command::Repartition { device: id, shares });
+            }
+            self.note_open(id);
+            self.respread = true;
+        }
+        self.bring_ahead(out);
+    }
+
+    /// Loads what a division wants on a device where it is not, while nobody waits for a load, in the room of models that
+    /// nobody waits for and that are worth less.
+    fn bring_ahead(&mut self, out: &mut Vec<Command>) {
+        if !self.wanting.is_empty() || !self.replan {
+            return;
+        }
+        for (id, device_id) in std::mem::take(&mut self.divider.ahead) {
+            let (Some(model), Some(device)) = (self.models.get(id), self.devices.get(device_id))
+            else {
+                continue;
+            };
+            let is_there = model.places.get(device_id).is_some_and(|place| place.is_usable());
+            if is_there || model.removed || model.spec.segments.is_empty() || model.failures > 0 {
+                continue;
+            }
+            let first = Urgency { class: u32::MAX, when: Time::MAX };
+            if !device.host.loads.is_empty() || !self.may_load(device_id, device, id, first) {
+                self.divider.ahead.push((id, device_id));
+                continue;
+            }
+            let worth = self.worth_of_copy(id);
+            let reach = Reach::IdleBelow(worth);
+            if let Some((option, victims)) = self.place(id, first, reach, &[device_id]) {
+                self.make_room(device_id, victims, out);
+                self.load(device_id, id, option.source, out);
+            }
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! Further copies of models that one device cannot serve soon enough.
+
+use crate::command::Command;
+use crate::placing::CONSIDERED;
+use crate::policy::{Candidate, Urgency};
+use crate::scheduler::Scheduler;
+use crate::victims::Reach;
+use sublet_units::{ModelId, Time};
+
+impl Scheduler {
+    /// Loads further copies of models whose waiting requests would be done earlier with one. `grown`: a model whose queue
+    /// has just grown; the others are looked at only when something else has changed.
+    pub(crate) fn place_spreading(&mut self, grown: Option<ModelId>, out: &mut Vec<Command>) {
+        if std::mem::take(&mut self.respread) && !self.spreading.is_empty() {
+            let mut spreading = std::mem::take(&mut self.spreading);
+            spreading.retain(|&id| self.still_spreads(id));
+            let mut first: Vec<(Urgency, ModelId)> =
+                spreading.iter().filter_map(|&id| Some((self.front(id)?.urgency, id))).collect();
+            self.spreading = spreading;
+            first.sort_unstable();
+            for (_, id) in first.into_iter().take(CONSIDERED) {
+                self.spread(id, true, out);
+            }
+        }
+        if let Some(id) = grown {
+            self.spread(id, false, out);
+        }
+    }
+
+    fn still_spreads(&mut self, id: ModelId) -> bool {
+        let Some(model) = self.models.get_mut(id) else { return false };
+        model.indexed.spreading = model.indexed.spreads;
+        model.indexed.spreads
+    }
+
+    /// `changed`: something else than the model's queue has changed.
+    fn spread(&mut self, id: ModelId, changed: bool, out: &mut Vec<Command>) {
+        let Some(model) = self.models.get(id).filter(|model| model.indexed.spreads) else { return };
+        let (until, known) = (model.indexed.spread_until, model.indexed.spread_copy);
+        let stay = self.stay(id);
+        if !changed && self.now < until && stay <= known {
+            return;
+        }
+        let scope = self.devices.ids();
+        let urgency = self.front(id).expect("a model that spreads has work").urgency;
+        let options = self.load_options(id, urgency, Reach::Idle, &scope);
+        let copy = options.iter().map(|option| option.finish).min();
+        let model = &mut self.models[id];
+        if !copy.is_some_and(|copy| self.config.policy.placement.spreads(stay, copy)) {
+            // Until the queue has grown by as much, or a copy's time has passed, the answer stays.
+            let copy = copy.unwrap_or(stay.saturating_add(self.config.run_guess));
+            model.indexed.spread_copy = copy;
+            model.indexed.spread_until = self.now.saturating_add(copy);
+            return;
+        }
+        let worth = self.worth_of_copy(id);
+        if let Some((option, victims)) = self.place(id, urgency, Reach::IdleBelow(worth), &scope) {
+            self.make_room(option.device, victims, out);
+            self.load(option.device, id, option.source, out);
+        }
+    }
+
+    /// From now until what waits for a model could have run where it is, or is coming to.
+    pub(crate) fn stay(&self, id: ModelId) -> Time {
+        let wait = |(device_id, place): &(_, crate::model::Place)| {
+            let device = &self.devices[*device_id];
+            let backlog = device.backlog(self.now);
+            match place.load {
+                Some(_) => backlog.max(device.arrival(self.now, id)),
+                None => backlog,
+            }
+        };
+        self.models[id].places.usable().map(wait).min().unwrap_or(Time::MAX)
+    }
+
+    /// From now until a model could have been brought to some device.
+    pub(crate) fn earliest_copy(&self, id: ModelId) -> Time {
+        let arrival = |(device_id, device): (_, &crate::device::Device)| {
+            self.source(device_id, id).1.max(device.backlog(self.now))
+        };
+        self.devices.iter().map(arrival).min().unwrap_or(Time::MAX)
+    }
+
+    /// What a further copy of a model would be worth.
+    pub(crate) fn worth_of_copy(&self, id: ModelId) -> u64 {
+        let model = &self.models[id];
+        let fastest = self.fastest.map(|device| &self.devices[device].host.rate);
+        self.config.policy.eviction.worth(&Candidate {
+            resident: model.bytes,
+            reload: fastest.map_or(Time::ZERO, |rate| rate.time(model.bytes)),
+            last_used: model.last_used,
+            uses: model.uses.at(self.now, self.config.use_half_life),
+            copies: model.places.usable().count() as u32 + 1,
+            run: model.run_times.predict(1),
+        })
+    }
+}

@@ -1,0 +1,115 @@
+//! Which models make room for another.
+
+use crate::model::Candidacy;
+use crate::policy::{Candidate, Urgency};
+use crate::scheduler::Scheduler;
+use std::ops::Range;
+use sublet_units::{DeviceId, ModelId};
+
+/// What a load may take memory from.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Reach {
+    /// Models that nobody waits for.
+    Idle,
+    /// Models that nobody waits for and that are worth less than this.
+    IdleBelow(u64),
+    /// Also models with less urgent waiting requests.
+    LessUrgent(Urgency),
+}
+
+/// Tail segments to evict.
+pub(crate) type Victims = Vec<(ModelId, Range<u32>)>;
+
+impl Scheduler {
+    /// Who makes room for a model on a device: enough, or nobody.
+    ///
+    /// Models that nobody waits for go before the others, the least worth first. Where leading segments can stay, they
+    /// do, those of the most worth first.
+    pub(crate) fn victims(
+        &self,
+        device_id: DeviceId,
+        id: ModelId,
+        reach: Reach,
+    ) -> Option<Victims> {
+        let device = &self.devices[device_id];
+        let shortage = self.shortage(device_id, device, id);
+        if shortage == 0 {
+            return Some(Victims::new());
+        }
+        let mut candidates: Vec<(bool, u64, ModelId, u32)> = Vec::new();
+        for &other in &device.tenants {
+            let place = self.models[other].places.get(device_id).expect("the place of a tenant");
+            let Some(Candidacy { pages, queued }) = place.candidacy else { continue };
+            let worth = self.worth_on(device_id, other);
+            let is_in_reach = match (queued, reach) {
+                (None, Reach::IdleBelow(limit)) => worth < limit,
+                (None, _) => true,
+                (Some(theirs), Reach::LessUrgent(ours)) => {
+                    self.yields(device_id, other, theirs, ours)
+                }
+                (Some(_), _) => false,
+            };
+            if other != id && is_in_reach {
+                candidates.push((queued.is_some(), worth, other, pages));
+            }
+        }
+        candidates.sort_unstable();
+        let mut taken = 0;
+        let needed = candidates.iter().position(|&(.., pages)| {
+            taken += pages;
+            taken >= shortage
+        })?;
+        candidates.truncate(needed + 1);
+
+        let mut surplus = taken - shortage;
+        let mut victims = Victims::new();
+        for &(.., victim, pages) in candidates.iter().rev() {
+            let held = device.ledger.residency(victim).expect("a candidate holds pages");
+            let mut from = 0;
+            if pages <= surplus {
+                surplus -= pages;
+                continue;
+            }
+            if self.config.policy.eviction.partial() {
+                while held.segment_pages(from).len() as u32 <= surplus {
+                    surplus -= held.segment_pages(from).len() as u32;
+                    from += 1;
+                }
+            }
+            victims.push((victim, from..held.resident()));
+        }
+        victims.reverse();
+        Some(victims)
+    }
+
+    /// Whether a model with waiting requests gives up its place for more urgent ones.
+    pub(crate) fn yields(
+        &self,
+        device: DeviceId,
+        id: ModelId,
+        theirs: Urgency,
+        ours: Urgency,
+    ) -> bool {
+        let place = self.models[id].places.get(device);
+        let is_spared = place.is_some_and(|place| self.now < place.spared_until);
+        ours < theirs && (ours.class == 0 || !is_spared)
+    }
+
+    /// What it is worth to keep what a device has of a model.
+    pub(crate) fn worth_on(&self, device_id: DeviceId, id: ModelId) -> u64 {
+        let (device, model) = (&self.devices[device_id], &self.models[id]);
+        let resident = model.places.get(device_id).map_or(0, |place| place.resident);
+        let bytes = match resident == model.segments() {
+            true => model.bytes,
+            false => model.spec.segments[..resident as usize].iter().copied().sum(),
+        };
+        self.config.policy.eviction.worth(&Candidate {
+            resident: bytes,
+            reload: device.host.rate.time(bytes),
+            last_used: model.last_used,
+            uses: model.uses.at(self.now, self.config.use_half_life),
+            copies: model.places.usable().count() as u32,
+            run: model.run_times.predict(1),
+        })
+    }
+}
