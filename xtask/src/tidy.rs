@@ -24,6 +24,8 @@ const EDGES: &[(&str, &[&str])] = &[
     ("server", &["units", "graph", "engine"]),
     ("workload", &["units"]),
     ("report", &["units"]),
+    ("packing", &["units"]),
+    ("bench-packing", &["units", "packing"]),
     ("catalog", &[]),
     ("conformance", &["units", "graph", "import", "plan", "device", "device-cpu", "catalog"]),
     ("fuzz", &["import", "engine", "server", "catalog"]),
@@ -57,8 +59,8 @@ const OWNED: &[(&str, &[&str])] = &[
     ("tonic", &["server", "bench", "sublet"]),
     ("hyper", &["server", "sublet"]),
     ("rten-gemm", &["device-cpu"]),
-    ("clap", &["sublet", "xtask", "bench", "conformance", "fuzz"]),
-    ("anyhow", &["sublet", "xtask", "bench", "conformance", "fuzz"]),
+    ("clap", &["sublet", "xtask", "bench", "bench-packing", "conformance", "fuzz"]),
+    ("anyhow", &["sublet", "xtask", "bench", "bench-packing", "conformance", "fuzz"]),
 ];
 
 /// Crates below `engine`: they are told the time and given bytes.
@@ -73,6 +75,7 @@ const PURE: &[&str] = &[
     "device-cpu",
     "workload",
     "report",
+    "packing",
 ];
 
 /// What a crate below `engine` must not write, and why.

@@ -1,0 +1,294 @@
+//! What fits on one GPU of a kind: for every subset of a few items the best division into partitions.
+//!
+//! Items are bits of a mask. The pressures of partitions add up, so a division with total pressure `T` is feasible when
+//! every partition bears `T` less its own pressure: `T ≤ min(bears + pressure)`. Divisions are built partition by
+//! partition, keeping those that no other beats in size, pressure and bearing.
+
+use crate::bearing::SLACK_MAX;
+use crate::choices::{self, Item, Options};
+use crate::group::{self, Range, Way};
+use crate::pairs;
+use crate::{Interference, Problem};
+
+/// A set of items as bits.
+pub(crate) type Mask = u32;
+
+/// A partition of a chosen division.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Share {
+    pub items: Mask,
+    /// Index into the kind's sizes.
+    pub size: usize,
+    /// For each item of the mask, in order of its bits, the index of its choice.
+    pub way: Way,
+}
+
+/// The best division found for a subset.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Division {
+    /// Slowdown that every partition bears beyond the predicted.
+    pub slack: f64,
+    pub shares: Vec<Share>,
+}
+
+/// Everything that one kind of GPU can do with the items.
+pub(crate) struct Kind {
+    pub kind: usize,
+    pub items: usize,
+    /// By item and size.
+    pub options: Vec<Vec<Options>>,
+    /// By mask: what one GPU of this kind can do with exactly these items.
+    pub best: Vec<Option<Division>>,
+}
+
+impl Kind {
+    /// Works out every subset of the items, of which there are at most 16.
+    pub fn new(problem: &Problem, kind: usize, items: &[Item]) -> Kind {
+        let sizes = &problem.gpus[kind].sizes;
+        let options: Vec<Vec<Options>> = items
+            .iter()
+            .map(|item| {
+                sizes.iter().map(|size| choices::options(problem, kind, item, *size)).collect()
+            })
+            .collect();
+        let mut built =
+            Kind { kind, items: items.len(), options, best: vec![None; 1 << items.len()] };
+        let fits = built.memory(problem, items);
+        let mut work = Work { problem, sizes, kind: &built, fits: &fits };
+        let best = match &problem.gpus[kind].interference {
+            Interference::Table(table) => pairs::best(&mut work, table, items),
+            Interference::None | Interference::Linear(_) => work.best(),
+        };
+        built.best = best;
+        built
+    }
+
+    /// Whether the weights of each subset fit, each model counted once.
+    fn memory(&self, problem: &Problem, items: &[Item]) -> Vec<bool> {
+        let room = problem.gpus[self.kind].memory.0;
+        let mut taken = vec![0u64; 1 << items.len()];
+        for mask in 1..taken.len() {
+            let low = mask.trailing_zeros() as usize;
+            let rest = mask & (mask - 1);
+            let again = bits(rest as Mask).any(|item| items[item].task == items[low].task);
+            let bytes = if again { 0 } else { problem.memory(items[low].task).0 };
+            taken[mask] = taken[rest].saturating_add(bytes);
+        }
+        taken.into_iter().map(|bytes| bytes <= room).collect()
+    }
+
+    /// The options of a group on a size, in order of the mask's bits.
+    pub fn group(&self, mask: Mask, size: usize) -> Vec<&Options> {
+        bits(mask).map(|item| &self.options[item][size]).collect()
+    }
+}
+
+/// The bits of a mask, ascending.
+pub(crate) fn bits(mut mask: Mask) -> impl Iterator<Item = usize> {
+    std::iter::from_fn(move || {
+        let bit = (mask != 0).then(|| mask.trailing_zeros() as usize);
+        mask &= mask.wrapping_sub(1);
+        bit
+    })
+}
+
+/// What the computation of one kind reads.
+pub(crate) struct Work<'a> {
+    pub problem: &'a Problem,
+    pub sizes: &'a [u32],
+    pub kind: &'a Kind,
+    pub fits: &'a [bool],
+}
+
+/// A division under construction.
+#[derive(Clone, Copy)]
+struct Partial {
+    /// Sum of the partitions' sizes.
+    taken: u32,
+    parts: u32,
+    /// Sum of the partitions' pressures.
+    pressure: f64,
+    /// The least of what a partition bears plus its own pressure.
+    key: f64,
+    /// The partition added last: group, size, way; and the division before it.
+    group: Mask,
+    size: u8,
+    way: u16,
+    before: u32,
+}
+
+const NONE: u32 = u32::MAX;
+
+impl Work<'_> {
+    pub fn range(&self) -> Range {
+        let pressures = self.kind.options.iter().flatten().flat_map(|options| &options.choices);
+        let least = pressures.map(|choice| choice.pressure).fold(f64::INFINITY, f64::min);
+        let others = self.problem.rules.partitions_max.saturating_sub(1) as f64;
+        // Pressures below zero (odd coefficients) may add up.
+        let low = if least < 0.0 { least * others } else { least };
+        Range { low: if low.is_finite() { low } else { 0.0 }, high: 2.0 * SLACK_MAX }
+    }
+
+    /// Groups that can run on each size: all their subsets can, too.
+    pub fn groups<T>(
+        &self,
+        mut find: impl FnMut(&[&Options], usize) -> Vec<T>,
+    ) -> Vec<Vec<Vec<T>>> {
+        let masks = 1usize << self.kind.items;
+        let mut found: Vec<Vec<Vec<T>>> = Vec::with_capacity(self.sizes.len());
+        for size in 0..self.sizes.len() {
+            let mut of_size: Vec<Vec<T>> = Vec::with_capacity(masks);
+            of_size.push(Vec::new());
+            for mask in 1..masks {
+                let may = mask.count_ones() as usize <= self.problem.rules.models_max
+                    && self.fits[mask]
+                    && (mask.is_power_of_two()
+                        || bits(mask as Mask).all(|item| !of_size[mask & !(1 << item)].is_empty()));
+                of_size.push(if may {
+                    find(&self.kind.group(mask as Mask, size), size)
+                } else {
+                    Vec::new()
+                });
+            }
+            found.push(of_size);
+        }
+        found
+    }
+
+    /// The best of each mask with a GPU to itself: one partition, no neighbours. Larger partitions first.
+    pub fn solo(&self) -> Vec<Option<Division>> {
+        let range = Range { low: 0.0, high: SLACK_MAX };
+        let mut best: Vec<Option<Division>> = vec![None; 1 << self.kind.items];
+        for mask in 1..best.len() {
+            if mask.count_ones() as usize > self.problem.rules.models_max
+                || !self.fits[mask]
+                || bits(mask as Mask).any(|item| {
+                    let rest = mask & !(1 << item);
+                    rest != 0 && best[rest].is_none()
+                })
+            {
+                continue;
+            }
+            for size in (0..self.sizes.len()).rev() {
+                let beat = best[mask].as_ref().map(|division| division.slack);
+                if beat.is_some_and(|slack| slack >= SLACK_MAX) {
+                    break;
+                }
+                if let Some(way) = group::alone(&self.kind.group(mask as Mask, size), range, beat) {
+                    let share = Share { items: mask as Mask, size, way };
+                    best[mask] = Some(Division { slack: way.bears, shares: vec![share] });
+                }
+            }
+        }
+        best
+    }
+
+    fn best(&mut self) -> Vec<Option<Division>> {
+        let mut best = self.solo();
+        if self.problem.rules.partitions_max < 2 {
+            return best;
+        }
+        let range = self.range();
+        let groups = self.groups(|group, _| group::ways(group, range));
+        let (store, partials) = self.divide(&groups, range.low >= 0.0);
+        let whole = self.problem.gpus[self.kind.kind].whole;
+        for (mask, ends) in partials.iter().enumerate() {
+            for &end in ends {
+                let partial = &store[end as usize];
+                let done = partial.parts > 1
+                    && (!self.problem.rules.complementary || partial.taken == whole);
+                let slack = (partial.key - partial.pressure).min(SLACK_MAX);
+                let better = best[mask].as_ref().is_none_or(|best| slack > best.slack);
+                if done && slack >= 0.0 && better {
+                    best[mask] = Some(Division { slack, shares: trace(&store, end, &groups) });
+                }
+            }
+        }
+        best
+    }
+
+    /// All divisions worth keeping, by mask. The group with a mask's lowest item is added last, so that each division is
+    /// built once.
+    fn divide(&self, groups: &[Vec<Vec<Way>>], rising: bool) -> (Vec<Partial>, Vec<Vec<u32>>) {
+        let rules = &self.problem.rules;
+        let whole = self.problem.gpus[self.kind.kind].whole;
+        let mut store: Vec<Partial> = Vec::new();
+        let mut partials: Vec<Vec<u32>> = vec![Vec::new(); 1 << self.kind.items];
+        for mask in 1..partials.len() {
+            if !self.fits[mask] {
+                continue;
+            }
+            let mut kept: Vec<Partial> = Vec::new();
+            let low = mask & mask.wrapping_neg();
+            let mut group = mask;
+            while group != 0 {
+                if group & low != 0 {
+                    let befores = &partials[mask & !group];
+                    for (size, of_size) in groups.iter().enumerate() {
+                        for (way, found) in of_size[group].iter().enumerate() {
+                            let first = Partial {
+                                taken: self.sizes[size],
+                                parts: 1,
+                                pressure: found.pressure,
+                                key: found.bears + found.pressure,
+                                group: group as Mask,
+                                size: size as u8,
+                                way: way as u16,
+                                before: NONE,
+                            };
+                            if group == mask {
+                                keep(&mut kept, first, rules.complementary);
+                            }
+                            for &index in befores {
+                                let before = &store[index as usize];
+                                let next = Partial {
+                                    taken: before.taken + first.taken,
+                                    parts: before.parts + 1,
+                                    pressure: before.pressure + first.pressure,
+                                    key: before.key.min(first.key),
+                                    before: index,
+                                    ..first
+                                };
+                                let fits = next.taken <= whole
+                                    && next.parts as usize <= rules.partitions_max;
+                                if fits && !(rising && next.key < next.pressure) {
+                                    keep(&mut kept, next, rules.complementary);
+                                }
+                            }
+                        }
+                    }
+                }
+                group = (group - 1) & mask;
+            }
+            partials[mask] = (store.len() as u32..).take(kept.len()).collect();
+            store.append(&mut kept);
+        }
+        (store, partials)
+    }
+}
+
+/// Adds a division unless one that is kept is as good in everything. Divisions of different sizes are kept apart where
+/// the sizes must add up to the whole, because a smaller one is then not better.
+fn keep(kept: &mut Vec<Partial>, next: Partial, complementary: bool) {
+    let beats = |a: &Partial, b: &Partial| {
+        let smaller = if complementary { a.taken == b.taken } else { a.taken <= b.taken };
+        smaller && a.parts <= b.parts && a.pressure <= b.pressure && a.key >= b.key
+    };
+    if kept.iter().any(|other| beats(other, &next)) {
+        return;
+    }
+    kept.retain(|other| !beats(&next, other));
+    kept.push(next);
+}
+
+fn trace(store: &[Partial], end: u32, groups: &[Vec<Vec<Way>>]) -> Vec<Share> {
+    let (mut shares, mut at) = (Vec::new(), end);
+    while at != NONE {
+        let partial = &store[at as usize];
+        let (size, group) = (usize::from(partial.size), partial.group);
+        let way = groups[size][group as usize][usize::from(partial.way)];
+        shares.push(Share { items: group, size, way });
+        at = partial.before;
+    }
+    shares
+}
