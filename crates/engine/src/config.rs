@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::time::Duration;
+use sublet_sched::Preset;
 use sublet_units::Bytes;
 
 #[derive(Clone, Debug)]
@@ -13,7 +14,8 @@ pub struct EngineConfig {
     pub mode: RepositoryMode,
     /// For [`RepositoryMode::Explicit`]: models loaded at the start; `*` means all.
     pub load_at_start: Vec<String>,
-    pub policy: Policy,
+    /// The scheduler's preset.
+    pub policy: Preset,
     /// Requests that may wait, over all models; more are rejected.
     pub queue_max: usize,
     /// Plans kept per model version.
@@ -32,13 +34,4 @@ pub enum RepositoryMode {
     Poll { every: Duration },
     /// Load only what is asked for.
     Explicit,
-}
-
-/// The scheduler's preset.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub enum Policy {
-    /// Oldest request first, whole models, least recently used out (Computron).
-    FifoLru,
-    #[default]
-    Sublet,
 }

@@ -8,7 +8,7 @@ use crate::served::Served;
 use crate::store::Store;
 use crate::{
     DeviceStatus, EngineConfig, EngineError, EngineEvent, ErrorKind, IndexEntry, InferRequest,
-    LoadOverride, ModelConfig, ModelMetadata, ModelStatistics, Pending, Policy, RepositoryMode,
+    LoadOverride, ModelConfig, ModelMetadata, ModelStatistics, Pending, RepositoryMode,
 };
 use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, Mutex};
@@ -17,7 +17,7 @@ use std::time::Duration;
 use sublet_device::Device;
 use sublet_graph::Evaluate;
 use sublet_plan::CompileOptions;
-use sublet_sched::{Config, Preset, Scheduler};
+use sublet_sched::{Config, Scheduler};
 use sublet_units::{Bytes, DeviceId, Time};
 
 /// Threads that load models.
@@ -296,11 +296,7 @@ impl Drop for Inner {
 }
 
 fn scheduler(config: &EngineConfig, slo: Option<Time>) -> Scheduler {
-    let preset = match config.policy {
-        Policy::FifoLru => Preset::FifoLru,
-        Policy::Sublet => Preset::Sublet,
-    };
-    let defaults = Config::new(preset, slo.unwrap_or(SLO_DEFAULT));
+    let defaults = Config::new(config.policy, slo.unwrap_or(SLO_DEFAULT));
     Scheduler::new(Config {
         queue_max: config.queue_max,
         model_queue_max: config.queue_max,

@@ -22,7 +22,7 @@ mod served;
 mod statistics;
 mod store;
 
-pub use config::{EngineConfig, Policy, RepositoryMode};
+pub use config::{EngineConfig, RepositoryMode};
 pub use config_text::{
     ConfigError, ConfigText, Place, TensorText, parse_config_json, parse_config_text,
 };
@@ -37,3 +37,4 @@ pub use model::{
 };
 pub use statistics::{BatchStatistics, DeviceStatus, DurationStat, ModelStatistics};
 pub use store::{PackedError, check_packed};
+pub use sublet_sched::Preset as Policy;

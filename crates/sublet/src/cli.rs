@@ -3,6 +3,7 @@
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::net::IpAddr;
 use std::path::PathBuf;
+use sublet_engine::Policy;
 use sublet_units::Bytes;
 
 /// Many models on few devices.
@@ -146,8 +147,8 @@ pub struct Devices {
         help_heading = "Scheduling"
     )]
     pub devices: Vec<String>,
-    /// Scheduling preset
-    #[arg(long, value_enum, default_value_t = Policy::Sublet, help_heading = "Scheduling")]
+    /// Scheduling preset: sublet, fifo-lru, torpor, deepplan-server or gpulet
+    #[arg(long, default_value_t, value_name = "PRESET", help_heading = "Scheduling")]
     pub policy: Policy,
 }
 
@@ -156,14 +157,6 @@ pub enum ControlMode {
     None,
     Poll,
     Explicit,
-}
-
-#[derive(Clone, Copy, ValueEnum, PartialEq)]
-pub enum Policy {
-    /// Slack order, late binding, eviction by bytes and use
-    Sublet,
-    /// Oldest request first, whole models, least recently used out
-    FifoLru,
 }
 
 #[derive(Args)]

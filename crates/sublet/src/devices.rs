@@ -1,12 +1,12 @@
 //! Devices and engine settings from the command line.
 
-use crate::cli::{Devices, Policy};
+use crate::cli::Devices;
 use anyhow::{Context, Result, anyhow};
 use std::path::PathBuf;
 use std::sync::Arc;
 use sublet_device::Device;
 use sublet_device_cpu::{CpuDevice, CpuDeviceSpec, Evaluator};
-use sublet_engine::{Engine, EngineConfig, RepositoryMode};
+use sublet_engine::{Engine, EngineConfig, Policy, RepositoryMode};
 use sublet_units::Bytes;
 
 /// The devices that these specifications name, in order.
@@ -28,11 +28,7 @@ fn devices(specs: &[String]) -> Result<Vec<Arc<dyn Device>>> {
 
 /// Starts an engine on the devices asked for.
 pub fn start(options: &Devices, config: EngineConfig) -> Result<Engine> {
-    let policy = match options.policy {
-        Policy::Sublet => sublet_engine::Policy::Sublet,
-        Policy::FifoLru => sublet_engine::Policy::FifoLru,
-    };
-    let config = EngineConfig { policy, ..config };
+    let config = EngineConfig { policy: options.policy, ..config };
     Ok(Engine::start(config, devices(&options.devices)?, Arc::new(Evaluator))?)
 }
 
@@ -43,7 +39,7 @@ pub fn config(repositories: Vec<PathBuf>, store: PathBuf) -> EngineConfig {
         store,
         mode: RepositoryMode::Explicit,
         load_at_start: Vec::new(),
-        policy: sublet_engine::Policy::Sublet,
+        policy: Policy::Sublet,
         queue_max: 10_000,
         plans_max: 64,
         model_bytes_max: Bytes::from_gib(64),

@@ -23,7 +23,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, RwLock};
 use std::time::{Duration, Instant};
 use sublet_device::{Clock, Completion, Device, Sink};
 use sublet_sched::{Batching, Event, ModelSpec, Scheduler};
-use sublet_units::{Bytes, DeviceId, ModelId, Time};
+use sublet_units::{DeviceId, ModelId, Time};
 
 type Listener = Arc<dyn Fn(&EngineEvent) + Send + Sync>;
 

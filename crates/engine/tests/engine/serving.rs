@@ -36,7 +36,7 @@ fn outputs_are_equal_bit_for_bit_whatever_is_swapped() {
 
     scene.memory = Bytes::from_kib(600);
     scene.devices = 2;
-    for policy in [Policy::Sublet, Policy::FifoLru] {
+    for policy in Policy::ALL {
         scene.policy = policy;
         let running = scene.start();
         for round in 0..6 {
