@@ -21,6 +21,9 @@ impl Report {
         for (name, value) in &self.about {
             let _ = write!(html, "<dt>{}</dt><dd>{}</dd>", escape(name), escape(value));
         }
+        for (name, value) in &self.figures {
+            let _ = write!(html, "<dt>{}</dt><dd>{}</dd>", escape(name), number(*value));
+        }
         html.push_str("</dl>\n");
         for note in &self.notes {
             let _ = writeln!(html, "<p class='note'>{}</p>", escape(note));

@@ -18,6 +18,9 @@ pub struct Report {
     /// What was run, as name and value in the order shown: workload, seed, devices, hardware, …
     pub about: Vec<(String, String)>,
     pub rows: Vec<Row>,
+    /// Single numbers, such as what generating the load cost.
+    #[serde(default)]
+    pub figures: BTreeMap<String, f64>,
     /// Plots beyond those that follow from the rows.
     #[serde(default)]
     pub plots: Vec<Plot>,

@@ -32,6 +32,12 @@ impl Report {
                 out.push_str(&format!("… and {} more\n", parts.len() - PARTS_MAX));
             }
         }
+        if !self.figures.is_empty() {
+            out.push('\n');
+        }
+        for (name, value) in &self.figures {
+            out.push_str(&format!("{name}: {}\n", text::number(*value)));
+        }
         for note in &self.notes {
             out.push_str(&format!("\nnote: {note}\n"));
         }

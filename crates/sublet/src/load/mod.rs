@@ -90,7 +90,10 @@ fn schedule(spec: &WorkloadSpec, options: &Load) -> Result<Schedule> {
     let models = u32::try_from(options.model.len()).context("so many models")?;
     let workload = Workload::new(spec, models, options.seed, &mut read)?;
     let span = workload.span().map_or(options.duration, |span| span.min(options.duration));
-    if workload.arrivals().take_while(|a| a.at < span).nth(REQUESTS_MAX).is_some() {
+    let expected = spec.mean_rate().map(|rate| rate * span.as_secs_f64());
+    if expected.is_some_and(|requests| requests > REQUESTS_MAX as f64)
+        || workload.arrivals().take_while(|a| a.at < span).nth(REQUESTS_MAX).is_some()
+    {
         bail!("the workload has more than {REQUESTS_MAX} requests in {span}");
     }
     let schedule = workload.schedule(span);
@@ -142,17 +145,13 @@ fn load(
         report.notes.push(format!("{}: first {kind}: {words}", target.name));
     }
     let busy = Time::from(tally.busy);
-    report.about(format!("generator at {}", target.name), generator(busy, span, requests));
+    let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get());
+    let each_us = busy.0 as f64 / 1e3 / requests as f64;
+    let share = busy.as_secs_f64() / (span.as_secs_f64() * cores as f64);
+    report.figures.insert(format!("{}: generator us per request", target.name), each_us);
+    report.figures.insert(format!("{}: generator share of {cores} cores", target.name), share);
     add_rows(report, target, &options.model, tally.outcomes(span, options.slo), rate);
     Ok(())
-}
-
-/// What sending cost this machine.
-fn generator(busy: Time, span: Time, requests: usize) -> String {
-    let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get());
-    let share = busy.as_secs_f64() / (span.as_secs_f64() * cores as f64);
-    let each = Time(busy.0 / requests as u64);
-    format!("{each} of processor time per request, {:.2} % of {cores} cores", share * 100.0)
 }
 
 fn add_rows(

@@ -22,7 +22,10 @@ impl Pacer {
     pub fn new() -> Result<Self> {
         let flags = TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC;
         let timer = timerfd_create(TimerfdClockId::Monotonic, flags).context("a timer")?;
-        let timer = AsyncFd::register_with_interest(timer, Interest::READABLE).context("a timer")?;
+        // An owned descriptor stays open for as long as it is registered, which is all that the newer, unsafe function
+        // would have us promise.
+        #[expect(deprecated)]
+        let timer = AsyncFd::with_interest(timer, Interest::READABLE).context("a timer")?;
         Ok(Pacer { timer })
     }
 
