@@ -52,6 +52,21 @@ pub fn soak(requests: u64, seed: u64, record: bool) -> Result<()> {
     finish(&mut command, "soak", record)
 }
 
+/// The scheduler's fuzzer.
+pub fn simtest(seeds: u64, first: u64, policy: Option<&str>) -> Result<()> {
+    let mut command = sim_command("simtest");
+    command.args(["--seeds", &seeds.to_string(), "--first", &first.to_string()]);
+    if let Some(policy) = policy {
+        command.args(["--policy", policy]);
+    }
+    execute(&mut command)
+}
+
+/// What runs on the simulator is a package of its own, which builds fast.
+fn sim_command(name: &str) -> Command {
+    cargo(&["run", "--release", "--quiet", "--package", "sublet-bench-sim", "--", name])
+}
+
 fn bench_command(name: &str) -> Command {
     cargo(&["run", "--release", "--quiet", "--package", "sublet-bench", "--", name])
 }

@@ -57,6 +57,17 @@ enum Task {
         #[arg(long)]
         record: bool,
     },
+    /// Random worlds with faults, under every preset, with a checker that looks at every command
+    Simtest {
+        #[arg(long, default_value_t = 20_000)]
+        seeds: u64,
+        /// The first seed; with `--seeds 1` a single world
+        #[arg(long, default_value_t = 0)]
+        first: u64,
+        /// Only these presets, separated by commas
+        #[arg(long)]
+        policy: Option<String>,
+    },
     /// Benchmarks against a peer measured in the same run
     Bench {
         #[command(subcommand)]
@@ -76,6 +87,7 @@ fn main() -> Result<()> {
         Task::Clients => ci::clients(),
         Task::Fuzz { runs, seed } => ci::fuzz(runs, seed),
         Task::Soak { requests, seed, record } => bench::soak(requests, seed, record),
+        Task::Simtest { seeds, first, policy } => bench::simtest(seeds, first, policy.as_deref()),
         Task::Bench { bench, record } => bench::run(bench, record),
     }
 }

@@ -25,6 +25,8 @@ const EDGES: &[(&str, &[&str])] = &[
     ("workload", &["units"]),
     ("report", &["units"]),
     ("packing", &["units"]),
+    ("sim", &["units", "sched", "workload", "report"]),
+    ("bench-sim", &["units", "sched", "workload", "report", "sim"]),
     ("bench-packing", &["units", "packing"]),
     ("catalog", &[]),
     ("conformance", &["units", "graph", "import", "plan", "device", "device-cpu", "catalog"]),
@@ -76,6 +78,7 @@ const PURE: &[&str] = &[
     "workload",
     "report",
     "packing",
+    "sim",
 ];
 
 /// What a crate below `engine` must not write, and why.

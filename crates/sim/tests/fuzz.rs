@@ -1,0 +1,84 @@
+//! The fuzzer over few seeds, its canaries, and a policy that starves. `cargo xtask simtest` runs many seeds.
+
+use sublet_sched::{Config, Order, Policy, Preset, Request, Urgency, Work};
+use sublet_sim::Violation;
+use sublet_sim::fuzz::{Draw, Fault, Fuzz, Report, Tally};
+use sublet_units::Time;
+
+const SLO: Time = Time::from_millis(500);
+
+fn fuzz(preset: Preset, seed: u64, fault: Fault) -> Result<Report, Violation> {
+    Fuzz::random(preset, seed, fault).run()
+}
+
+#[test]
+fn every_preset_keeps_every_promise() {
+    for preset in Preset::ALL {
+        let mut total = Tally::default();
+        for seed in 0..200 {
+            let report = fuzz(preset, seed, Fault::None);
+            total += report.unwrap_or_else(|why| panic!("{preset:?}, seed {seed}: {why}")).tally;
+        }
+        assert_eq!(total.uncovered(100), [], "{preset:?}: {total:?}");
+    }
+}
+
+#[test]
+fn a_seed_replays_bit_for_bit() {
+    for preset in Preset::ALL {
+        let reports = |seeds: std::ops::Range<u64>| {
+            seeds.map(|seed| fuzz(preset, seed, Fault::None)).collect::<Vec<_>>()
+        };
+        assert_eq!(reports(0..10), reports(0..10), "{preset:?}");
+        assert_ne!(reports(0..1), reports(1..2));
+    }
+}
+
+/// Each broken scheduler or machine must be caught, or the checks above are worth nothing.
+#[test]
+fn canaries_are_caught() {
+    for (fault, expected) in Fault::CASES {
+        let mut caught = 0;
+        for seed in 0..20 {
+            match fuzz(Preset::Sublet, seed, fault) {
+                Ok(report) => {
+                    assert_eq!(report.tally.tampered, 0, "{fault:?} passed with seed {seed}");
+                }
+                Err(Violation { what, .. }) => {
+                    caught += 1;
+                    let is_expected = expected.iter().any(|part| what.contains(part));
+                    assert!(is_expected, "{fault:?}, seed {seed}: {what}");
+                }
+            }
+        }
+        assert!(caught > 0, "{fault:?} never happened");
+    }
+}
+
+/// One model always first, without patience: the other's request waits until all is over.
+#[test]
+fn an_unfair_policy_is_caught() {
+    struct Favourite;
+    impl Order for Favourite {
+        fn request(&self, request: &Request, arrived: Time, _: Time) -> Urgency {
+            Urgency { class: 9 - request.model.0, when: arrived }
+        }
+        fn model(&self, work: &Work) -> Urgency {
+            work.first
+        }
+    }
+    let unfair = || Config {
+        patience: Time::MAX,
+        policy: Policy { order: Box::new(Favourite), ..Policy::new(Preset::Sublet) },
+        ..Config::new(Preset::Sublet, SLO)
+    };
+    for seed in 0..3 {
+        let fuzz = |config| Fuzz::new(config, Draw::saturating(seed), Fault::None);
+        let error = fuzz(unfair()).within(SLO * 10).run().unwrap_err().to_string();
+        assert!(error.contains("waited"), "{error}");
+        for preset in Preset::ALL {
+            let fair = fuzz(Config::new(preset, SLO)).run();
+            assert!(fair.is_ok(), "{preset:?}, seed {seed}: {fair:?}");
+        }
+    }
+}
