@@ -13,6 +13,9 @@ use sublet_units::{DeviceId, ModelId, Time};
 /// room, and a step stays short however many models wait.
 pub(crate) const CONSIDERED: usize = 8;
 
+/// How many devices are compared at once: of a thousand, some of these serve nearly as well as the best of all.
+pub(crate) const SCOPE: usize = 32;
+
 impl Scheduler {
     /// Starts loads for models with waiting requests that are nowhere, the most urgent first. One that is pressing and
     /// finds no room lays a claim on a device.
@@ -47,14 +50,16 @@ impl Scheduler {
         let scope = match tried {
             true => freed,
             false => {
-                all = self.devices.ids();
+                all = self.look_round();
                 &all
             }
         };
         if scope.is_empty() {
             return;
         }
-        if let Some((option, victims)) = self.place(id, urgency, reach, scope) {
+        let mut parts = scope.chunks(SCOPE);
+        let found = parts.find_map(|part| self.place(id, urgency, reach, part));
+        if let Some((option, victims)) = found {
             self.make_room(option.device, victims, out);
             self.load(option.device, id, option.source, out);
         } else if presses {
@@ -62,6 +67,16 @@ impl Scheduler {
         } else {
             self.drop_claim(id);
         }
+    }
+
+    /// All devices, from another one on each time.
+    pub(crate) fn look_round(&mut self) -> Vec<DeviceId> {
+        let mut devices = self.devices.ids();
+        if devices.len() > SCOPE {
+            self.looked = (self.looked + SCOPE) % devices.len();
+            devices.rotate_left(self.looked);
+        }
+        devices
     }
 
     pub(crate) fn make_room(&mut self, device: DeviceId, victims: Victims, out: &mut Vec<Command>) {

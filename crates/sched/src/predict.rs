@@ -119,15 +119,17 @@ const SCALE: u128 = 1 << 16;
 pub(crate) struct LinkRate {
     bytes: u128,
     nanos: u128,
+    /// Nanoseconds per byte, in 1/2^32.
+    pace: u128,
 }
 
 impl LinkRate {
     /// `bytes_per_second`: the first guess, which counts like one observation of a millisecond.
     pub fn new(bytes_per_second: u64) -> Self {
-        LinkRate {
-            bytes: u128::from(bytes_per_second.max(1)) * SCALE / 1_000,
-            nanos: 1_000_000 * SCALE,
-        }
+        let bytes = u128::from(bytes_per_second.max(1)) * SCALE / 1_000;
+        let mut rate = LinkRate { bytes, nanos: 1_000_000 * SCALE, pace: 0 };
+        rate.settle();
+        rate
     }
 
     pub fn observe(&mut self, bytes: Bytes, took: Time) {
@@ -136,11 +138,15 @@ impl LinkRate {
         }
         self.bytes = self.bytes * 7 / 8 + u128::from(bytes.0) * SCALE;
         self.nanos = self.nanos * 7 / 8 + u128::from(took.0.max(1)) * SCALE;
+        self.settle();
     }
 
     pub fn time(&self, bytes: Bytes) -> Time {
-        let nanos = u128::from(bytes.0) * self.nanos / self.bytes.max(1);
-        Time(u64::try_from(nanos).unwrap_or(u64::MAX))
+        Time(u64::try_from(u128::from(bytes.0).saturating_mul(self.pace) >> 32).unwrap_or(u64::MAX))
+    }
+
+    fn settle(&mut self) {
+        self.pace = (self.nanos << 32) / self.bytes.max(1);
     }
 }
 

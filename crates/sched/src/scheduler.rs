@@ -49,6 +49,8 @@ pub struct Scheduler {
     pub(crate) tenants: Tenants,
     pub(crate) divider: Divider,
     pub(crate) arrivals: u64,
+    /// Where the next look at devices begins, when there are many.
+    pub(crate) looked: usize,
     loads: u64,
     runs: u64,
 }
@@ -74,6 +76,7 @@ impl Scheduler {
             tenants: Tenants::default(),
             divider: Divider::default(),
             arrivals: 0,
+            looked: 0,
             loads: 0,
             runs: 0,
         }

@@ -1,7 +1,7 @@
 //! Further copies of models that one device cannot serve soon enough.
 
 use crate::command::Command;
-use crate::placing::CONSIDERED;
+use crate::placing::{CONSIDERED, SCOPE};
 use crate::policy::{Candidate, Urgency};
 use crate::scheduler::Scheduler;
 use crate::victims::Reach;
@@ -41,7 +41,8 @@ impl Scheduler {
         if !changed && self.now < until && stay <= known {
             return;
         }
-        let scope = self.devices.ids();
+        let mut scope = self.look_round();
+        scope.truncate(SCOPE);
         let urgency = self.front(id).expect("a model that spreads has work").urgency;
         let options = self.load_options(id, urgency, Reach::Idle, &scope);
         let copy = options.iter().map(|option| option.finish).min();

@@ -60,8 +60,12 @@ pub struct LeastWorth;
 
 impl Eviction for LeastWorth {
     fn worth(&self, candidate: &Candidate) -> u64 {
-        let lost = u128::from(candidate.reload.0) * u128::from(candidate.uses);
-        u64::try_from(lost * 1024 / u128::from(candidate.resident.0.max(1))).unwrap_or(u64::MAX)
+        // Per KiB, so that what is lost fits one word nearly always.
+        let kib = (candidate.resident.0 >> 10).max(1);
+        match candidate.reload.0.checked_mul(candidate.uses) {
+            Some(lost) => lost / kib,
+            None => candidate.reload.0 / kib * candidate.uses,
+        }
     }
 
     fn partial(&self) -> bool {
