@@ -3,6 +3,7 @@
 mod cpu;
 mod echo;
 mod engines;
+mod load;
 mod server;
 mod soak;
 
@@ -35,6 +36,23 @@ enum Task {
         #[arg(long, default_value_t = 5)]
         seconds: u64,
     },
+    /// What `sublet load` costs by itself, and our server and MLServer under the same load
+    Load {
+        #[arg(long, default_value_t = 5)]
+        seconds: u64,
+        /// The `sublet` to start
+        #[arg(long)]
+        sublet: PathBuf,
+        /// A Python with mlserver and onnxruntime
+        #[arg(long)]
+        python: Option<PathBuf>,
+        /// The folder of `mlserver_onnx.py`
+        #[arg(long)]
+        scripts: PathBuf,
+        /// Where the comparison's page goes
+        #[arg(long)]
+        html: PathBuf,
+    },
     /// Many models on two small devices
     Soak {
         #[arg(long, default_value_t = 20_000)]
@@ -50,6 +68,9 @@ fn main() -> Result<()> {
             cpu::run(threads, &python, &script, &filter)
         }
         Task::Server { seconds } => server::run(seconds),
+        Task::Load { seconds, sublet, python, scripts, html } => {
+            load::run(&load::Programs { sublet, python, scripts }, seconds, &html)
+        }
         Task::Soak { requests, seed } => soak::run(requests, seed),
     }
 }

@@ -17,7 +17,7 @@ use tokio::runtime::Runtime;
 use tonic::transport::{Channel, Endpoint};
 
 /// Elements of the tensor that goes in and out: 4 KiB.
-const WIDTH: usize = 1024;
+pub const WIDTH: usize = 1024;
 /// Requests under way at once when throughput is measured.
 const CLIENTS: usize = 8;
 /// Ours and the echo take turns.
@@ -94,14 +94,14 @@ fn tensor() -> Vec<u8> {
 }
 
 /// A keep-alive connection that sends one prepared request again and again.
-struct HttpClient {
+pub struct HttpClient {
     stream: BufReader<TcpStream>,
     request: Vec<u8>,
     body: Vec<u8>,
 }
 
 impl HttpClient {
-    fn connect(address: SocketAddr) -> Result<Self> {
+    pub fn connect(address: SocketAddr) -> Result<Self> {
         let header = format!(
             "{{\"inputs\":[{{\"name\":\"x\",\"shape\":[1,{WIDTH}],\"datatype\":\"FP32\",\
              \"parameters\":{{\"binary_data_size\":{}}}}}],\"parameters\":{{\"binary_data_output\":true}}}}",
@@ -120,7 +120,7 @@ impl HttpClient {
         Ok(HttpClient { stream: BufReader::new(stream), request, body: Vec::new() })
     }
 
-    fn ask(&mut self) -> Result<()> {
+    pub fn ask(&mut self) -> Result<()> {
         self.stream.get_mut().write_all(&self.request)?;
         let (mut line, mut length, mut status) = (String::new(), 0, String::new());
         loop {

@@ -9,6 +9,9 @@ use std::process::Command;
 /// What the scripts that run ONNX Runtime need.
 pub const REFERENCE: &[&str] = &["onnxruntime==1.31.1", "onnx==1.22.0", "numpy", "safetensors"];
 
+/// The independent server that `sublet load` drives beside ours.
+const MLSERVER: &[&str] = &["mlserver==1.7.1", "onnxruntime==1.31.1", "numpy"];
+
 #[derive(Subcommand)]
 pub enum Bench {
     /// Warm latency on the CPU device against ONNX Runtime with the same threads
@@ -18,6 +21,14 @@ pub enum Bench {
         /// Only models whose name contains this
         #[arg(long)]
         filter: Option<String>,
+    },
+    /// What `sublet load` costs by itself, and our server and MLServer under the same load
+    Load {
+        #[arg(long, default_value_t = 5)]
+        seconds: u64,
+        /// Leave MLServer out
+        #[arg(long)]
+        alone: bool,
     },
     /// Latency and throughput that the server adds to a bare echo of the same bytes
     Server {
@@ -37,6 +48,19 @@ pub fn run(bench: Bench, record: bool) -> Result<()> {
                 command.args(["--filter", &filter]);
             }
             finish(&mut command, "cpu", record)
+        }
+        Bench::Load { seconds, alone } => {
+            execute(&mut cargo(&["build", "--release", "--quiet", "--package", "sublet"]))?;
+            let target = shell::target_dir();
+            let mut command = bench_command("load");
+            command.args(["--seconds", &seconds.to_string()]);
+            command.arg("--sublet").arg(target.join("release/sublet"));
+            command.arg("--scripts").arg(root().join("python"));
+            command.arg("--html").arg(target.join("load.html"));
+            if !alone {
+                command.arg("--python").arg(python::environment("mlserver", MLSERVER)?);
+            }
+            finish(&mut command, "load", record)
         }
         Bench::Server { seconds } => {
             let mut command = bench_command("server");

@@ -33,7 +33,18 @@ const EDGES: &[(&str, &[&str])] = &[
     ("fuzz", &["import", "engine", "server", "catalog"]),
     (
         "bench",
-        &["units", "graph", "engine", "server", "device", "device-cpu", "catalog", "conformance"],
+        &[
+            "units",
+            "graph",
+            "engine",
+            "server",
+            "device",
+            "device-cpu",
+            "workload",
+            "report",
+            "catalog",
+            "conformance",
+        ],
     ),
     (
         "sublet",
@@ -48,6 +59,8 @@ const EDGES: &[(&str, &[&str])] = &[
             "device-cpu",
             "engine",
             "server",
+            "workload",
+            "report",
             "catalog",
         ],
     ),
