@@ -6,9 +6,9 @@ use sublet_units::Time;
 /// The load that a solver allows: a part in a hundred thousand is left for duty cycles rounded to nanoseconds.
 pub(crate) const LOAD_MAX: f64 = 0.999_99;
 /// Slack beyond this is not told apart: it is enough, and telling it apart would cost time.
-pub(crate) const SLACK_MAX: f64 = 1.0;
+pub(crate) const SLACK_MAX: f64 = 0.5;
 /// How finely slack is told apart.
-const STEP: f64 = 1e-7;
+const STEP: f64 = 1e-6;
 
 /// One model of a partition with the batch that it uses.
 #[derive(Clone, Copy, Debug)]
@@ -50,8 +50,13 @@ pub(crate) fn bears(members: &[Member], low: f64, high: f64) -> f64 {
     if load(members, high) <= LOAD_MAX {
         return high;
     }
-    // The load is convex and rising: the false position with halved weights closes in from both sides.
-    let (mut low, mut high) = (low, high);
+    // The load is convex and rising: the false position with halved weights closes in from both sides. It begins where the
+    // runs alone would fill the longest duty cycles that there can be.
+    let sums = members.iter().fold((0.0, 0.0), |(fixed, rising), member| {
+        let share = member.alone / member.cycle.min(member.slo);
+        (fixed + member.own * share, rising + share)
+    });
+    let (mut low, mut high) = (low, high.min((1.0 - sums.0) / sums.1).max(low + STEP));
     let (mut below, mut above) = (load(members, low) - LOAD_MAX, load(members, high) - LOAD_MAX);
     let mut last = 0;
     while high - low > STEP {

@@ -120,13 +120,19 @@ struct Partial {
 const NONE: u32 = u32::MAX;
 
 impl Work<'_> {
+    /// The pressures that matter: from what neighbours add at least, to what leaves the most slack beside the worst.
     pub fn range(&self) -> Range {
         let pressures = self.kind.options.iter().flatten().flat_map(|options| &options.choices);
-        let least = pressures.map(|choice| choice.pressure).fold(f64::INFINITY, f64::min);
-        let others = self.problem.rules.partitions_max.saturating_sub(1) as f64;
-        // Pressures below zero (odd coefficients) may add up.
+        let (least, most) = pressures.fold((f64::INFINITY, 0.0f64), |(least, most), choice| {
+            (least.min(choice.pressure), most.max(choice.pressure))
+        });
+        // A partition with neighbours has at least one; pressures below zero (odd coefficients) may add up.
+        let whole = self.problem.gpus[self.kind.kind].whole;
+        let smallest = self.sizes.first().copied().unwrap_or(whole);
+        let parts = self.problem.rules.partitions_max.min((whole / smallest) as usize);
+        let others = parts.saturating_sub(1) as f64;
         let low = if least < 0.0 { least * others } else { least };
-        Range { low: if low.is_finite() { low } else { 0.0 }, high: 2.0 * SLACK_MAX }
+        Range { low: if low.is_finite() { low } else { 0.0 }, high: SLACK_MAX + most * others }
     }
 
     /// Groups that can run on each size: all their subsets can, too.
@@ -185,85 +191,90 @@ impl Work<'_> {
 
     fn best(&mut self) -> Vec<Option<Division>> {
         let mut best = self.solo();
-        if self.problem.rules.partitions_max < 2 {
-            return best;
-        }
-        let range = self.range();
-        let groups = self.groups(|group, _| group::ways(group, range));
-        let (store, partials) = self.divide(&groups, range.low >= 0.0);
-        let whole = self.problem.gpus[self.kind.kind].whole;
-        for (mask, ends) in partials.iter().enumerate() {
-            for &end in ends {
-                let partial = &store[end as usize];
-                let done = partial.parts > 1
-                    && (!self.problem.rules.complementary || partial.taken == whole);
-                let slack = (partial.key - partial.pressure).min(SLACK_MAX);
-                let better = best[mask].as_ref().is_none_or(|best| slack > best.slack);
-                if done && slack >= 0.0 && better {
-                    best[mask] = Some(Division { slack, shares: trace(&store, end, &groups) });
-                }
-            }
+        if self.problem.rules.partitions_max > 1 {
+            let range = self.range();
+            let groups = self.groups(|group, _| group::ways(group, range));
+            self.divide(&groups, range.low >= 0.0, &mut best);
         }
         best
     }
 
-    /// All divisions worth keeping, by mask. The group with a mask's lowest item is added last, so that each division is
-    /// built once.
-    fn divide(&self, groups: &[Vec<Vec<Way>>], rising: bool) -> (Vec<Partial>, Vec<Vec<u32>>) {
+    /// Improves each mask's best by all divisions into two and more partitions. The group with a mask's lowest item is added
+    /// last, so that each division is built once.
+    fn divide(&self, groups: &[Vec<Vec<Way>>], rising: bool, best: &mut [Option<Division>]) {
         let rules = &self.problem.rules;
         let whole = self.problem.gpus[self.kind.kind].whole;
         let mut store: Vec<Partial> = Vec::new();
-        let mut partials: Vec<Vec<u32>> = vec![Vec::new(); 1 << self.kind.items];
-        for mask in 1..partials.len() {
-            if !self.fits[mask] {
-                continue;
-            }
+        let mut partials: Vec<std::ops::Range<u32>> = vec![0..0; best.len()];
+        for mask in (1..best.len()).filter(|mask| self.fits[*mask]) {
             let mut kept: Vec<Partial> = Vec::new();
+            let mut most = best[mask].as_ref().map(|division| division.slack);
+            let mut end: Option<Partial> = None;
             let low = mask & mask.wrapping_neg();
-            let mut group = mask;
-            while group != 0 {
-                if group & low != 0 {
-                    let befores = &partials[mask & !group];
-                    for (size, of_size) in groups.iter().enumerate() {
-                        for (way, found) in of_size[group].iter().enumerate() {
-                            let first = Partial {
-                                taken: self.sizes[size],
-                                parts: 1,
-                                pressure: found.pressure,
-                                key: found.bears + found.pressure,
-                                group: group as Mask,
-                                size: size as u8,
-                                way: way as u16,
-                                before: NONE,
-                            };
-                            if group == mask {
-                                keep(&mut kept, first, rules.complementary);
+            let others = mask & !low;
+            let mut rest = others;
+            loop {
+                let group = mask & !rest;
+                let befores = &partials[rest];
+                for (size, of_size) in groups.iter().enumerate() {
+                    for (way, found) in of_size[group].iter().enumerate() {
+                        let first = Partial {
+                            taken: self.sizes[size],
+                            parts: 1,
+                            pressure: found.pressure,
+                            key: found.bears + found.pressure,
+                            group: group as Mask,
+                            size: size as u8,
+                            way: way as u16,
+                            before: NONE,
+                        };
+                        if rest == 0 && self.extends(&first) {
+                            keep(&mut kept, first, rules.complementary);
+                        }
+                        for index in befores.clone() {
+                            let before = &store[index as usize];
+                            let taken = before.taken + first.taken;
+                            if taken > whole || (rules.complementary && taken != whole) {
+                                continue;
                             }
-                            for &index in befores {
-                                let before = &store[index as usize];
-                                let next = Partial {
-                                    taken: before.taken + first.taken,
-                                    parts: before.parts + 1,
-                                    pressure: before.pressure + first.pressure,
-                                    key: before.key.min(first.key),
-                                    before: index,
-                                    ..first
-                                };
-                                let fits = next.taken <= whole
-                                    && next.parts as usize <= rules.partitions_max;
-                                if fits && !(rising && next.key < next.pressure) {
-                                    keep(&mut kept, next, rules.complementary);
-                                }
+                            let next = Partial {
+                                taken,
+                                parts: before.parts + 1,
+                                pressure: before.pressure + first.pressure,
+                                key: before.key.min(first.key),
+                                before: index,
+                                ..first
+                            };
+                            let slack = (next.key - next.pressure).min(SLACK_MAX);
+                            if slack >= 0.0 && most.is_none_or(|most| slack > most) {
+                                (most, end) = (Some(slack), Some(next));
+                            }
+                            if (slack >= 0.0 || !rising) && self.extends(&next) {
+                                keep(&mut kept, next, rules.complementary);
                             }
                         }
                     }
                 }
-                group = (group - 1) & mask;
+                if rest == 0 {
+                    break;
+                }
+                rest = (rest - 1) & others;
             }
-            partials[mask] = (store.len() as u32..).take(kept.len()).collect();
+            let begin = store.len() as u32;
             store.append(&mut kept);
+            partials[mask] = begin..store.len() as u32;
+            if let (Some(slack), Some(end)) = (most, end) {
+                best[mask] = Some(Division { slack, shares: trace(&store, end, groups) });
+            }
         }
-        (store, partials)
+    }
+
+    /// Whether another partition can be added.
+    fn extends(&self, partial: &Partial) -> bool {
+        let whole = self.problem.gpus[self.kind.kind].whole;
+        let smallest = self.sizes.first().copied().unwrap_or(whole);
+        (partial.parts as usize) < self.problem.rules.partitions_max
+            && partial.taken + smallest <= whole
     }
 }
 
@@ -281,14 +292,15 @@ fn keep(kept: &mut Vec<Partial>, next: Partial, complementary: bool) {
     kept.push(next);
 }
 
-fn trace(store: &[Partial], end: u32, groups: &[Vec<Vec<Way>>]) -> Vec<Share> {
-    let (mut shares, mut at) = (Vec::new(), end);
-    while at != NONE {
-        let partial = &store[at as usize];
+fn trace(store: &[Partial], end: Partial, groups: &[Vec<Vec<Way>>]) -> Vec<Share> {
+    let (mut shares, mut partial) = (Vec::new(), end);
+    loop {
         let (size, group) = (usize::from(partial.size), partial.group);
         let way = groups[size][group as usize][usize::from(partial.way)];
         shares.push(Share { items: group, size, way });
-        at = partial.before;
+        if partial.before == NONE {
+            return shares;
+        }
+        partial = store[partial.before as usize];
     }
-    shares
 }

@@ -118,7 +118,7 @@ impl<'a> Search<'a> {
             return;
         }
         let options = self.group[depth];
-        for (index, choice) in options.choices.iter().enumerate() {
+        for (index, choice) in options.choices.iter().enumerate().rev() {
             self.picked[depth] = index as u8;
             self.members[depth] = Member::new(choice, options.slo);
             self.descend(depth + 1, pressure.max(choice.pressure));

@@ -49,7 +49,7 @@ pub struct Packing {
     pub schedule: Schedule,
     pub proof: Proof,
     /// Slowdown that every partition could bear beyond the predicted one: 0.1 means that runs may take another tenth of
-    /// their latency alone. Not told apart beyond 1.
+    /// their latency alone. Not told apart beyond 0.5.
     pub slack: f64,
     /// Models that must be brought to a GPU that does not run them now.
     pub moves: usize,

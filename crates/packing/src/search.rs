@@ -2,6 +2,7 @@
 //! then groups of GPUs are packed again, exactly, into fewer.
 
 use crate::Problem;
+use crate::bearing::SLACK_MAX;
 use crate::build::{Placed, placed};
 use crate::choices::{Item, cost_least};
 use crate::cover::cover;
@@ -21,7 +22,7 @@ struct Filled {
 pub(crate) fn pack(problem: &Problem, items: &[Item], effort: &Effort) -> Result<Solution, usize> {
     let mut filled = fill(problem, items)?;
     improve(problem, &mut filled, effort.rounds);
-    let slack = filled.iter().map(|gpu| gpu.placed.slack).fold(1.0, f64::min);
+    let slack = filled.iter().map(|gpu| gpu.placed.slack).fold(SLACK_MAX, f64::min);
     let gpus: Vec<Placed> = filled.into_iter().map(|gpu| gpu.placed).collect();
     let over = problem
         .gpus

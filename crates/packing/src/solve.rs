@@ -3,7 +3,7 @@
 //! Small sets are solved exactly over all subsets. Larger ones are packed GPU by GPU and improved; a bound then says how
 //! far from the fewest the result can be. Models are split where they must be, and where it saves a GPU.
 
-use crate::bearing::LOAD_MAX;
+use crate::bearing::{LOAD_MAX, SLACK_MAX};
 use crate::build::{Placed, placed};
 use crate::choices::{self, Item, cost_least, rate_max};
 use crate::cover::{Cover, cover};
@@ -26,7 +26,7 @@ pub struct Effort {
 
 impl Default for Effort {
     fn default() -> Effort {
-        Effort { exact_items: 12, splits: 64, rounds: 200, slack_step: 0.05 }
+        Effort { exact_items: 12, splits: 8, rounds: 200, slack_step: 0.05 }
     }
 }
 
@@ -147,7 +147,7 @@ fn attempt(
     effort: &Effort,
 ) -> (Result<Solution, usize>, bool) {
     if items.is_empty() {
-        return (Ok(Solution { gpus: Vec::new(), slack: 1.0, positions: None }), true);
+        return (Ok(Solution { gpus: Vec::new(), slack: SLACK_MAX, positions: None }), true);
     }
     if items.len() > effort.exact_items.min(14) {
         return (search::pack(problem, &items, effort), false);
