@@ -33,6 +33,9 @@ impl Scheduler {
         let ticket = Ticket { urgency, sequence: self.arrivals };
         model.uses.bump(now, self.config.use_half_life);
         model.arrived += 1;
+        if self.config.fair {
+            self.tenants.waits(model.spec.tenant);
+        }
         let Request { id, key, rows, expires, .. } = request;
         model.queue.push(Entry { ticket, id, key, rows, arrived: now, due });
         let before = self.requests.insert(id, Waiting { model: request.model, ticket });
@@ -103,6 +106,9 @@ impl Scheduler {
     fn forget(&mut self, request: RequestId, reason: RejectReason) -> ModelId {
         let Waiting { model, ticket } = self.requests.remove(&request).expect("a waiting request");
         let entry = self.models[model].queue.remove(ticket);
+        if self.config.fair {
+            self.tenants.waits_no_more(self.models[model].spec.tenant, 1);
+        }
         if reason != RejectReason::Cancelled {
             self.end_requests(model, &[entry], None);
         }

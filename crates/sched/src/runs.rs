@@ -123,6 +123,9 @@ impl Scheduler {
             self.requests.remove(&entry.id).expect("a waiting request");
             requests.push(entry.id);
         }
+        if self.config.fair {
+            self.tenants.waits_no_more(model.spec.tenant, lane.batch.len() as u64);
+        }
         let lane = LaneId(at as u32);
         out.push(Command::Run { device: device_id, lane, run, model: model_id, requests, cold });
         self.refresh(model_id);
@@ -139,6 +142,8 @@ struct Tenant {
     weight: u64,
     /// Microseconds of runs.
     used: UseRate,
+    /// Requests.
+    waiting: u64,
 }
 
 impl Tenants {
@@ -147,7 +152,7 @@ impl Tenants {
         let weight = u64::from(weight.max(1));
         match self.0.iter_mut().find(|tenant| tenant.id == id) {
             Some(tenant) => tenant.weight = tenant.weight.max(weight),
-            None => self.0.push(Tenant { id, weight, used: UseRate::default() }),
+            None => self.0.push(Tenant { id, weight, used: UseRate::default(), waiting: 0 }),
         }
     }
 
@@ -157,12 +162,24 @@ impl Tenants {
         }
     }
 
-    /// Whether a tenant has had more than its weight's share of what all tenants that ran lately have had.
+    pub fn waits(&mut self, id: u32) {
+        if let Some(tenant) = self.0.iter_mut().find(|tenant| tenant.id == id) {
+            tenant.waiting += 1;
+        }
+    }
+
+    pub fn waits_no_more(&mut self, id: u32, requests: u64) {
+        if let Some(tenant) = self.0.iter_mut().find(|tenant| tenant.id == id) {
+            tenant.waiting -= requests;
+        }
+    }
+
+    /// Whether a tenant has had more than its weight's share of what all tenants have had that ran lately or wait.
     pub fn is_over_share(&self, id: u32, now: Time, half_life: Time) -> bool {
         let (mut used, mut weights, mut own) = (0, 0, (0, 1));
         for tenant in &self.0 {
             let theirs = tenant.used.at(now, half_life);
-            if theirs > 0 {
+            if theirs > 0 || tenant.waiting > 0 {
                 used += u128::from(theirs);
                 weights += u128::from(tenant.weight);
             }

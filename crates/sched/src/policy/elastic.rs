@@ -182,6 +182,10 @@ fn cycle(pieces: &[Load], share: u32) -> Option<Vec<(u32, Time)>> {
         batches(piece.demand).into_iter().map(move |rows| gathers(piece, rows).min(longest))
     });
     let mut candidates: Vec<Time> = candidates.collect();
+    // What comes rarely runs as it comes: the cycle is then what the deadlines leave.
+    let alone: Option<u64> =
+        pieces.iter().map(|piece| Some(latency(piece.demand, 1, share)?.0)).sum();
+    candidates.push(longest.saturating_sub(Time(alone?)));
     candidates.sort_unstable();
     candidates.dedup();
     candidates.into_iter().rev().find_map(|duty| {

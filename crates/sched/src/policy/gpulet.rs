@@ -8,6 +8,8 @@ use sublet_units::{ModelId, Time};
 /// Weight of a new sample, in 1/10,000 (gpulet's artefact: α = 0.0488).
 const ALPHA: u64 = 488;
 
+const SAMPLE: Time = Time::from_millis(500);
+
 /// Elastic partitioning over rates that are counted every 500 ms and planned for every 20 s (gpulet §5).
 #[derive(Default)]
 pub struct ElasticPartitions {
@@ -17,7 +19,7 @@ pub struct ElasticPartitions {
 
 impl Partition for ElasticPartitions {
     fn sample_every(&self) -> Time {
-        Time::from_millis(500)
+        SAMPLE
     }
 
     fn sample(&mut self, model: ModelId, requests: u64, span: Time) {
@@ -27,10 +29,15 @@ impl Partition for ElasticPartitions {
         }
         let now = u128::from(requests) * 1_000_000_000_000 / u128::from(span.0.max(1));
         let now = u64::try_from(now).unwrap_or(u64::MAX / 10_000);
-        self.rates[index] = Some(match self.rates[index] {
-            Some(before) => (before * (10_000 - ALPHA) + now * ALPHA) / 10_000,
-            None => now,
-        });
+        let Some(mut rate) = self.rates[index] else {
+            self.rates[index] = Some(now);
+            return;
+        };
+        // A sample that spans several periods counts as often.
+        for _ in 0..(span.0 / SAMPLE.0).clamp(1, 100) {
+            rate = (rate * (10_000 - ALPHA) + now * ALPHA) / 10_000;
+        }
+        self.rates[index] = Some(rate);
     }
 
     fn plan_every(&self) -> Time {

@@ -4,19 +4,22 @@
 //! link copies one page per millisecond, unless the device says otherwise:
 //!
 //! ```text
-//! config patience=2000 queue=100
-//! 0 device d0 pages=4 lanes=1 rate=1
-//! 0 model m0 pages=1,2 batch=4 delay=5 instances=1 pinned
+//! config patience=2000 queue=100 admit
+//! 0 device d0 pages=4 lanes=1 rate=1 switch=0 peers=d1:4 partitions
+//! 0 model m0 pages=1,2 batch=4 delay=5 instances=1 pinned slo=50 profile=1x5,4x9,1x12@50
 //! 0 ask q1 m0 key=1 rows=2 deadline=50 expires=90 priority=1 => load s1 d0 m0 0..2
 //! 1 loaded s1 0
 //! 3 loaded s1 1 => run r1 d0.l0 m0 q1 cold
 //! 4 finished r1
 //! ```
+//!
+//! A peer's rate is in pages per millisecond; a profile says `ROWSxMILLISECONDS`, with `@PERCENT` on a share of the device.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use sublet_sched::{
-    Batching, Command, Config, DeviceSpec, Event, ModelSpec, Preset, Request, Scheduler,
+    Batching, Command, Config, DeviceSpec, Event, ModelSpec, Peer, Preset, ProfilePoint, Request,
+    Scheduler, Source,
 };
 use sublet_units::{BatchKey, Bytes, DeviceId, LoadId, ModelId, RequestId, RunId, Time};
 
@@ -32,6 +35,8 @@ pub fn check(preset: Preset, script: &str) {
         config.queue_max = words.number("queue").map_or(config.queue_max, |max| max as usize);
         config.model_queue_max =
             words.number("model_queue").map_or(config.model_queue_max, |max| max as usize);
+        config.admit = words.has("admit");
+        config.fair = words.has("fair");
     }
     let mut player = Player { scheduler: Scheduler::new(config), places: BTreeMap::new() };
     let (mut expected, mut actual) = (String::new(), String::new());
@@ -54,7 +59,8 @@ impl Player {
     /// Plays one event and says what is commanded.
     fn play(&mut self, line: &str) -> String {
         let words = Words(line);
-        let now = Time::from_millis(words.at(0).parse().expect("a line starts with a time"));
+        let millis: f64 = words.at(0).parse().expect("a line starts with a time");
+        let now = Time((millis * 1e6).round() as u64);
         let wakeup = self.scheduler.next_wakeup().unwrap_or(Time::MAX);
         assert!(now <= wakeup, "a `wake` is missing at {wakeup}, before `{line}`");
         let event = self.event(words);
@@ -72,7 +78,9 @@ impl Player {
                     pages: words.number("pages").expect("pages") as u32,
                     lanes: words.number("lanes").unwrap_or(1) as u32,
                     link_rate: words.number("rate").unwrap_or(1) * PAGE * 1000,
-                    ..DeviceSpec::default()
+                    switch: words.number("switch").map(|switch| switch as u32),
+                    peers: words.list("peers").map(peer).collect(),
+                    partitions: words.has("partitions"),
                 };
                 Event::DeviceAdded { device: DeviceId(words.id(2)), spec }
             }
@@ -88,7 +96,11 @@ impl Player {
                     }),
                     instances: words.number("instances").map(|max| max as u32),
                     pinned: words.has("pinned"),
-                    ..ModelSpec::default()
+                    queue_max: words.number("queue").map(|max| max as u32),
+                    slo: words.time("slo"),
+                    profile: words.list("profile").map(point).collect(),
+                    tenant: words.number("tenant").unwrap_or(0) as u32,
+                    weight: words.number("weight").unwrap_or(0) as u32,
                 };
                 Event::ModelAdded { model: ModelId(words.id(2)), spec }
             }
@@ -125,9 +137,13 @@ impl Player {
 
     fn say(&mut self, command: &Command) -> String {
         match command {
-            Command::Load { device, load, model, segments, .. } => {
+            Command::Load { device, load, model, segments, source, .. } => {
                 self.places.insert(load.to_string(), *device);
-                format!("load {load} {device} {model} {segments:?}")
+                let from = match source {
+                    Source::Host => String::new(),
+                    Source::Peer(peer) => format!(" from {peer}"),
+                };
+                format!("load {load} {device} {model} {segments:?}{from}")
             }
             Command::Run { device, lane, run, model, requests, cold } => {
                 self.places.insert(run.to_string(), *device);
@@ -142,6 +158,24 @@ impl Player {
             Command::ModelGone { model } => format!("gone {model}"),
             Command::Repartition { device, shares } => format!("repartition {device} {shares:?}"),
         }
+    }
+}
+
+/// `d1:4`
+fn peer(text: &str) -> Peer {
+    let (device, rate) = text.split_once(':').expect("DEVICE:RATE");
+    let device = DeviceId(device[1..].parse().expect("a device"));
+    Peer { device, rate: rate.parse::<u64>().expect("a rate") * PAGE * 1000 }
+}
+
+/// `4x9` or `1x12@50`
+fn point(text: &str) -> ProfilePoint {
+    let (run, share) = text.split_once('@').unwrap_or((text, "100"));
+    let (rows, time) = run.split_once('x').expect("ROWSxMILLISECONDS");
+    ProfilePoint {
+        rows: rows.parse().expect("rows"),
+        share: share.parse().expect("a share"),
+        time: Time::from_millis(time.parse().expect("milliseconds")),
     }
 }
 
@@ -169,6 +203,11 @@ impl<'a> Words<'a> {
     fn value(self, name: &str) -> Option<&'a str> {
         let mut pairs = self.0.split_whitespace().filter_map(|word| word.split_once('='));
         pairs.find(|(key, _)| *key == name).map(|(_, value)| value)
+    }
+
+    /// The words of `name=a,b,c`.
+    fn list(self, name: &str) -> impl Iterator<Item = &'a str> {
+        self.value(name).unwrap_or("").split(',').filter(|word| !word.is_empty())
     }
 
     fn number(self, name: &str) -> Option<u64> {
