@@ -9,7 +9,10 @@ use std::time::Duration;
 use sublet_device::Device;
 use sublet_device_cpu::{CpuDevice, CpuDeviceSpec, Evaluator};
 use sublet_engine::{Engine, EngineConfig, EngineEvent, Policy, RepositoryMode};
-use sublet_units::Bytes;
+use sublet_units::{Bytes, Time};
+
+/// Deadline of requests that state none, which is the engine's own default.
+pub const SLO: Time = Time::from_secs(1);
 
 /// A running engine with its repository.
 pub struct Served {
@@ -35,7 +38,7 @@ pub fn serve(repository: &Path, device: &str, store: &Path) -> Result<Served> {
         queue_max: 100_000,
         plans_max: 64,
         model_bytes_max: Bytes::from_gib(8),
-        slo: None,
+        slo: Some(SLO.into()),
     };
     let spec: CpuDeviceSpec = device.parse().map_err(|error| anyhow::anyhow!("{error}"))?;
     let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get());

@@ -1,5 +1,6 @@
 //! Benchmarks and the soak. `cargo xtask bench` and `cargo xtask soak` call this; each prints its figure last.
 
+mod agree;
 mod cpu;
 mod echo;
 mod engines;
@@ -36,6 +37,18 @@ enum Task {
         #[arg(long, default_value_t = 5)]
         seconds: u64,
     },
+    /// Whether the simulator predicts the live engine, given its profile
+    Agree {
+        /// Length of each workload
+        #[arg(long, default_value_t = 15)]
+        seconds: u64,
+        /// Where the measured profile goes
+        #[arg(long)]
+        profile: PathBuf,
+        /// Where the report's page goes
+        #[arg(long)]
+        html: PathBuf,
+    },
     /// What `sublet load` costs by itself, and our server and MLServer under the same load
     Load {
         #[arg(long, default_value_t = 5)]
@@ -68,6 +81,7 @@ fn main() -> Result<()> {
             cpu::run(threads, &python, &script, &filter)
         }
         Task::Server { seconds } => server::run(seconds),
+        Task::Agree { seconds, profile, html } => agree::run(seconds, &profile, &html),
         Task::Load { seconds, sublet, python, scripts, html } => {
             load::run(&load::Programs { sublet, python, scripts }, seconds, &html)
         }

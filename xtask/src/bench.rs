@@ -4,6 +4,7 @@ use crate::shell::{cargo, output, root, run as execute};
 use crate::{python, shell};
 use anyhow::{Context, Result};
 use clap::Subcommand;
+use std::path::PathBuf;
 use std::process::Command;
 
 /// What the scripts that run ONNX Runtime need.
@@ -22,6 +23,12 @@ pub enum Bench {
         #[arg(long)]
         filter: Option<String>,
     },
+    /// Whether the simulator predicts the live engine, given a profile measured on it
+    Agree {
+        /// Length of each workload
+        #[arg(long, default_value_t = 15)]
+        seconds: u64,
+    },
     /// What `sublet load` costs by itself, and our server and MLServer under the same load
     Load {
         #[arg(long, default_value_t = 5)]
@@ -29,6 +36,16 @@ pub enum Bench {
         /// Leave MLServer out
         #[arg(long)]
         alone: bool,
+    },
+    /// The offline packer against gpulet's greedy, on drawn task sets; every schedule is checked
+    Packing {
+        #[arg(long, default_value_t = 250)]
+        sets: usize,
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// Folder of gpulet's data
+        #[arg(long, value_name = "DIR", default_value = "../shared/data/gpulet")]
+        data: PathBuf,
     },
     /// Latency and throughput that the server adds to a bare echo of the same bytes
     Server {
@@ -49,6 +66,13 @@ pub fn run(bench: Bench, record: bool) -> Result<()> {
             }
             finish(&mut command, "cpu", record)
         }
+        Bench::Agree { seconds } => {
+            let target = shell::target_dir();
+            let mut command = bench_command("agree");
+            command.args(["--seconds", &seconds.to_string()]);
+            command.arg("--profile").arg(target.join("profile-cpu.json"));
+            finish(command.arg("--html").arg(target.join("agree.html")), "agree", record)
+        }
         Bench::Load { seconds, alone } => {
             execute(&mut cargo(&["build", "--release", "--quiet", "--package", "sublet"]))?;
             let target = shell::target_dir();
@@ -61,6 +85,12 @@ pub fn run(bench: Bench, record: bool) -> Result<()> {
                 command.arg("--python").arg(python::environment("mlserver", MLSERVER)?);
             }
             finish(&mut command, "load", record)
+        }
+        Bench::Packing { sets, seed, data } => {
+            let mut command =
+                cargo(&["run", "--release", "--quiet", "--package", "sublet-bench-packing", "--"]);
+            command.args(["--sets", &sets.to_string(), "--seed", &seed.to_string()]);
+            finish(command.arg("--data").arg(data), "packing", record)
         }
         Bench::Server { seconds } => {
             let mut command = bench_command("server");

@@ -31,77 +31,118 @@ struct Tally {
     exact: usize,
     seconds: f64,
     worst: f64,
+    /// What the checker found, under the interference that the method looks at.
     violations: usize,
+    /// Schedules that do not hold under predicted interference.
+    disturbed: usize,
 }
 
 fn main() -> Result<()> {
     let options = Options::parse();
     let models = Models::read(&options.data)?;
-    for mode in [Mode::Scaled, Mode::Published] {
-        println!("{}", mode.heading());
-        for line in models.describe(mode) {
-            println!("  {line}");
-        }
-        let sets = sets::draw(options.sets, options.seed);
-        let free = Rules::free();
-        let methods: [(&str, Rules, bool, &dyn Fn(&Problem) -> Answer); 5] = [
-            ("greedy", Rules::gpulet(), false, &|problem| greedy(problem, false)),
-            ("greedy-interference", Rules::gpulet(), true, &|problem| greedy(problem, true)),
-            ("packer-no-interference", Rules::gpulet(), false, &|problem| {
-                pack(problem, None, &Effort::default())
-            }),
-            ("packer", Rules::gpulet(), true, &|problem| pack(problem, None, &Effort::default())),
-            ("packer-free", free, true, &|problem| pack(problem, None, &Effort::default())),
-        ];
-        for (name, rules, interference, method) in methods {
+    let sets = sets::draw(options.sets, options.seed);
+    println!("{} task sets, seed {}, {} GPUs", sets.len(), options.seed, options.gpus);
+    for mode in [Mode::Published, Mode::Scaled] {
+        println!("\n{}", mode.heading());
+        models.describe(mode).iter().for_each(|line| println!("  {line}"));
+        for method in METHODS {
             let mut tally = Tally::default();
             for set in &sets {
-                let problem =
-                    models.problem(mode, set, options.gpus, rules.clone(), interference)?;
-                tally.count(&problem, method, name.starts_with("greedy"))?;
+                let rules = method.rules();
+                let problem = models.problem(mode, set, options.gpus, rules, method.aware)?;
+                let truth = models.problem(mode, set, options.gpus, problem.rules.clone(), true)?;
+                tally.count(&method, &problem, &truth);
             }
-            println!(
-                "bench packing {name}: feasible {} mean_gpus {:.2} ms_per_set {:.2} (worst {:.1}) exact {} violations {}",
-                tally.feasible,
-                tally.gpus as f64 / tally.feasible.max(1) as f64,
-                1e3 * tally.seconds / sets.len() as f64,
-                1e3 * tally.worst,
-                tally.exact,
-                tally.violations,
-            );
-            ensure!(tally.violations == 0, "{name} made schedules that do not hold");
+            println!("{}", tally.line(method.name, sets.len()));
+            ensure!(tally.violations == 0, "{} made schedules that do not hold", method.name);
         }
     }
     Ok(())
 }
 
+/// A way to schedule.
+struct Method {
+    name: &'static str,
+    /// Whether it looks at interference.
+    aware: bool,
+    solver: Solver,
+}
+
+enum Solver {
+    Greedy,
+    /// gpulet's rules.
+    Packer,
+    /// As many partitions as fit, up to eight models in each, no model split.
+    Free,
+    /// The same, and models may be split to save a GPU.
+    Split,
+}
+
+const METHODS: [Method; 6] = [
+    Method { name: "greedy", aware: false, solver: Solver::Greedy },
+    Method { name: "greedy-interference", aware: true, solver: Solver::Greedy },
+    Method { name: "packer-no-interference", aware: false, solver: Solver::Packer },
+    Method { name: "packer", aware: true, solver: Solver::Packer },
+    Method { name: "packer-free", aware: true, solver: Solver::Free },
+    Method { name: "packer-free-split", aware: true, solver: Solver::Split },
+];
+
+impl Method {
+    fn rules(&self) -> Rules {
+        match self.solver {
+            Solver::Greedy | Solver::Packer => Rules::gpulet(),
+            Solver::Free => Rules { pieces_max: 1, ..Rules::free() },
+            Solver::Split => Rules::free(),
+        }
+    }
+
+    fn solve(&self, problem: &Problem) -> Answer {
+        match self.solver {
+            Solver::Greedy => greedy(problem, self.aware),
+            _ => pack(problem, None, &Effort::default()),
+        }
+    }
+}
+
 impl Tally {
-    fn count(
-        &mut self,
-        problem: &Problem,
-        method: &dyn Fn(&Problem) -> Answer,
-        splits: bool,
-    ) -> Result<()> {
+    fn count(&mut self, method: &Method, problem: &Problem, truth: &Problem) {
         let begun = Instant::now();
-        let answer = method(problem);
+        let answer = method.solve(problem);
         let seconds = begun.elapsed().as_secs_f64();
         self.seconds += seconds;
         self.worst = self.worst.max(seconds);
-        let Answer::Packed(packing) = answer else { return Ok(()) };
+        let Answer::Packed(packing) = answer else { return };
         self.feasible += 1;
         self.gpus += packing.schedule.gpus_used();
         self.exact += usize::from(packing.proof == Proof::Exact);
-        let mut checked = problem.clone();
-        if splits {
-            // The greedy divides a model's rate over gpulets, whatever the rules say.
-            checked.rules.pieces_max = 64;
+        let violations = |problem: &Problem| {
+            let mut judged = problem.clone();
+            if matches!(method.solver, Solver::Greedy) {
+                // It divides a model's rate over gpulets, whatever the rules say.
+                judged.rules.pieces_max = 64;
+            }
+            check(&judged, &packing.schedule)
+        };
+        let found = violations(problem);
+        if let Some(first) = found.first() {
+            eprintln!("{}: {first}", method.name);
         }
-        let violations = check(&checked, &packing.schedule);
-        if let Some(first) = violations.first() {
-            eprintln!("{first}");
-        }
-        self.violations += violations.len();
-        Ok(())
+        self.violations += found.len();
+        self.disturbed += usize::from(!violations(truth).is_empty());
+    }
+
+    fn line(&self, name: &str, sets: usize) -> String {
+        format!(
+            "bench packing {name}: feasible {} mean_gpus {:.2} ms_per_set {:.2} worst_ms {:.1} exact {} violations {} \
+             late_with_interference {}",
+            self.feasible,
+            self.gpus as f64 / self.feasible.max(1) as f64,
+            1e3 * self.seconds / sets as f64,
+            1e3 * self.worst,
+            self.exact,
+            self.violations,
+            self.disturbed,
+        )
     }
 }
 
