@@ -11,6 +11,8 @@ pub mod fuzz;
 mod log;
 mod machine;
 mod observe;
+mod run;
+pub mod scenario;
 mod world;
 
 pub use checker::Checker;
@@ -21,4 +23,5 @@ pub use cost::{
 pub use log::Log;
 pub use machine::{Ended, Happening, Loss, Machine, Trouble};
 pub use observe::{Checked, Observe};
+pub use run::{COMPLIANT, Simulated, simulate};
 pub use world::{Violation, World};

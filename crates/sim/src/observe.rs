@@ -1,7 +1,7 @@
 //! Those who look at a simulation as it goes: logs, checkers, recorders, canaries.
 
 use crate::machine::Ended;
-use sublet_sched::{Command, Event, Scheduler};
+use sublet_sched::{Command, Event, Request, Scheduler};
 use sublet_units::Time;
 
 /// What an observer objects to.
@@ -44,6 +44,11 @@ pub trait Observe {
     /// A run has ended.
     fn ended(&mut self, now: Time, ended: &Ended) {
         let _ = (now, ended);
+    }
+
+    /// A request that follows from what has just happened.
+    fn arrival(&mut self) -> Option<Request> {
+        None
     }
 }
 

@@ -166,6 +166,10 @@ impl<O: Observe> World<O> {
         if let Some(ended) = &ended {
             self.observer.ended(next, ended);
         }
-        self.step(event)
+        self.step(event)?;
+        while let Some(request) = self.observer.arrival() {
+            self.step(Event::Arrived(request))?;
+        }
+        Ok(())
     }
 }

@@ -69,6 +69,9 @@ pub struct LinkCosts {
     /// Added to the copy of each segment.
     #[serde(default)]
     pub copy_overhead_us: f64,
+    /// Added to the first segment of each load.
+    #[serde(default)]
+    pub load_setup_us: f64,
     /// Devices that share one switch on the way from the host, and its rate; 0: each has a way of its own.
     #[serde(default)]
     pub switch_devices: u32,
@@ -91,6 +94,9 @@ pub struct ModelKind {
     /// Instead of pieces of the device's segment size: the real ones.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub segments: Vec<u64>,
+    /// What loading all of it was measured to take; by default it follows from the links.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub load_ms: Option<f64>,
     /// Rows and milliseconds of warm runs, by rows.
     pub runs: Vec<(u32, f64)>,
     /// The same on partitions, by percent of the device.
@@ -168,6 +174,7 @@ impl CostFile {
             lanes,
             host_rate: links.host_rate.0,
             copy_overhead: micros(links.copy_overhead_us),
+            load_setup: micros(links.load_setup_us),
             switch: switch.map(|id| SharedLink { id, rate: links.switch_rate.0 }),
             peer_rate: links.peer_rate.0,
             server,
@@ -188,6 +195,7 @@ impl CostFile {
         };
         let mut cost = ModelCost::even(segments.clone(), curve(&kind.runs));
         cost.shares = kind.shares.iter().map(|part| (part.share, curve(&part.runs))).collect();
+        cost.copy_rate = kind.load_ms.map(|ms| (kind.bytes.0 as f64 / ms * 1e3) as u64);
         cost.shares.sort_by_key(|&(share, _)| share);
         let rows_max = batching.map_or(1, |batching| batching.rows_max);
         let launch = micros(self.device.launch_us);
@@ -246,6 +254,7 @@ impl CostFile {
             ("device.partition_interference", self.device.partition_interference),
             ("device.jitter", self.device.jitter),
             ("links.copy_overhead_us", self.links.copy_overhead_us),
+            ("links.load_setup_us", self.links.load_setup_us),
         ];
         for (key, value) in factors {
             if !(value.is_finite() && value >= 0.0) {
@@ -260,6 +269,9 @@ impl CostFile {
             let total: u64 = kind.segments.iter().sum();
             if !kind.segments.is_empty() && total != kind.bytes.0 {
                 return refuse(&key("segments"), "do not add up to `bytes`");
+            }
+            if kind.load_ms.is_some_and(|ms| !(ms.is_finite() && ms > 0.0)) {
+                return refuse(&key("load_ms"), "must be positive");
             }
             let parts = kind.shares.iter().map(|part| &part.runs);
             for runs in std::iter::once(&kind.runs).chain(parts) {
@@ -291,7 +303,7 @@ fn curve(runs: &[(u32, f64)]) -> RunCurve {
     RunCurve::new(&points)
 }
 
-pub(crate) fn millis(ms: f64) -> Time {
+fn millis(ms: f64) -> Time {
     Time((ms * 1e6).round() as u64)
 }
 

@@ -4,7 +4,7 @@ mod file;
 mod runs;
 
 pub use file::{CostError, CostFile, LinkCosts, ModelKind, RunCosts, ShareRuns};
-pub(crate) use file::{millis, size};
+pub(crate) use file::size;
 pub use runs::RunCurve;
 
 use sublet_units::{Bytes, Time};
@@ -24,6 +24,8 @@ pub struct ModelCost {
     pub runs: RunCurve,
     /// On partitions of so many percent, ascending; may be empty.
     pub shares: Vec<(u32, RunCurve)>,
+    /// Bytes per second of its copies from the host, where that was measured of this model.
+    pub copy_rate: Option<u64>,
 }
 
 impl ModelCost {
@@ -37,7 +39,7 @@ impl ModelCost {
             progress.push((u128::from(copied) * u128::from(ONE) / u128::from(total.max(1))) as u32);
         }
         *progress.last_mut().expect("a first entry") = ONE as u32;
-        ModelCost { segments, progress, runs, shares: Vec::new() }
+        ModelCost { segments, progress, runs, shares: Vec::new(), copy_rate: None }
     }
 
     /// How long a run takes on a partition. Between measured sizes the smaller one counts; a partition smaller than all
@@ -61,6 +63,8 @@ pub struct DeviceCost {
     pub host_rate: u64,
     /// Added to every segment's copy; others may use a shared link meanwhile.
     pub copy_overhead: Time,
+    /// Added to the copy of each load's first segment.
+    pub load_setup: Time,
     /// The link that this device shares with others on its way to the host.
     pub switch: Option<SharedLink>,
     /// Bytes per second to and from other devices of the same server; 0: no such links.

@@ -115,6 +115,7 @@ impl Draw {
             lanes,
             host_rate: rate,
             copy_overhead: Time::from_micros(if is_random { rng.u64(0..200) } else { 0 }),
+            load_setup: Time::from_micros(if is_random { rng.u64(0..300) } else { 0 }),
             switch: switch.map(|id| SharedLink { id, rate: rate * 3 / 2 }),
             peer_rate,
             server: 0,

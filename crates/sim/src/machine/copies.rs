@@ -23,6 +23,8 @@ struct Loading {
     /// Segments that have not arrived, the first of them on its way.
     segments: Range<u32>,
     source: Source,
+    /// Nothing of it has been copied yet.
+    fresh: bool,
     /// The segment whose copy will fail, and whether for ever.
     fails: Option<(u32, bool)>,
 }
@@ -64,7 +66,7 @@ impl Machine {
             Source::Host => &mut device.host,
             Source::Peer(_) => &mut device.peers,
         };
-        channel.queue.push_back(Loading { load, model, segments, source, fails });
+        channel.queue.push_back(Loading { load, model, segments, source, fresh: true, fails });
         if channel.queue.len() == 1 {
             let flow = channel.flow;
             self.copy_next(now, flow);
@@ -76,19 +78,26 @@ impl Machine {
     fn copy_next(&mut self, now: Time, flow: FlowId) {
         let owner = &self.flows[flow as usize];
         let (id, source_is_peer) = (owner.device as usize, owner.source_is_peer);
-        let device = self.devices[id].as_ref().expect("a device that copies");
-        let channel = if source_is_peer { &device.peers } else { &device.host };
-        let Some(next) = channel.queue.front() else {
+        let device = self.devices[id].as_mut().expect("a device that copies");
+        let channel = if source_is_peer { &mut device.peers } else { &mut device.host };
+        let Some(next) = channel.queue.front_mut() else {
             self.fabric.stop(now, flow);
             return;
         };
-        let bytes = self.models[next.model.0 as usize].segments[next.segments.start as usize].0;
-        let rate = match next.source {
+        let model = &self.models[next.model.0 as usize];
+        let bytes = model.segments[next.segments.start as usize].0;
+        let source = next.source;
+        let mut overhead = device.cost.copy_overhead;
+        if std::mem::take(&mut next.fresh) {
+            overhead += device.cost.load_setup;
+        }
+        let rate = match source {
             Source::Host => {
-                (u128::from(device.cost.host_rate) * u128::from(device.speed) / u128::from(ONE))
-                    as u64
+                let rate = model.copy_rate.unwrap_or(device.cost.host_rate);
+                (u128::from(rate) * u128::from(device.speed) / u128::from(ONE)) as u64
             }
             Source::Peer(from) => {
+                let peer_rate = device.cost.peer_rate;
                 let links: Vec<u32> = [Some(from), Some(DeviceId(id as u32))]
                     .into_iter()
                     .flatten()
@@ -97,10 +106,10 @@ impl Machine {
                 // A way is chosen anew for each segment: the flow rests for no time in between.
                 self.fabric.stop(now, flow);
                 self.fabric.reroute(flow, &links);
-                device.cost.peer_rate
+                peer_rate
             }
         };
-        let mut limit = limited(bytes, rate, device.cost.copy_overhead);
+        let mut limit = limited(bytes, rate, overhead);
         if chance(&mut self.rng, self.trouble.slow_copies) {
             limit /= 10;
         }
