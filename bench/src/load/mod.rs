@@ -6,6 +6,7 @@
 mod overhead;
 mod process;
 mod rival;
+mod schedules;
 
 use anyhow::{Context, Result, ensure};
 use std::path::{Path, PathBuf};
@@ -24,6 +25,7 @@ pub struct Programs {
 
 /// Runs both parts for about `seconds` per measurement; the comparison's page goes to `html`.
 pub fn run(programs: &Programs, seconds: u64, html: &Path) -> Result<()> {
+    schedules::run()?;
     if let Some(python) = &programs.python {
         rival::run(programs, python, seconds, html)?;
     }
