@@ -19,13 +19,21 @@ impl Scheduler {
         let id = wish.model;
         let before = self.models[id].indexed.claim;
         if let Some(device) = before {
-            let claim = self.devices[device].claim.as_ref().expect("the claim of a model");
-            if claim.urgency == wish.urgency {
+            let found = &self.devices[device];
+            let claim = found.claim.as_ref().expect("the claim of a model");
+            if claim.urgency == wish.urgency && self.may_load(device, found, id, wish.urgency) {
                 return;
             }
             self.drop_claim(id);
         }
-        let scope = before.as_ref().map_or(scope, std::slice::from_ref);
+        let all;
+        let scope = match before {
+            Some(_) => {
+                all = self.devices.ids();
+                &all
+            }
+            None => scope,
+        };
         let mut devices: Vec<(Time, DeviceId)> = Vec::new();
         for &device_id in scope {
             let device = &self.devices[device_id];

@@ -50,7 +50,7 @@ pub(crate) struct Lane {
     pub running: Option<Running>,
     /// Percent of the device's compute.
     pub share: u32,
-    /// The models that may run here; empty: all.
+    /// The models that run here and on no lane of the device that does not name them too.
     pub models: Vec<ModelId>,
     /// The requests of the run in flight.
     pub batch: Vec<Entry>,
@@ -125,9 +125,11 @@ impl Device {
         (self.busy as usize) < self.lanes.len() && self.redivided.is_none()
     }
 
-    /// An idle lane that may run the model. `free`: the model is assigned to no lane.
-    pub fn idle_lane_for(&self, model: ModelId, free: bool) -> Option<usize> {
-        self.lanes.iter().position(|lane| lane.running.is_none() && lane.takes(model, free))
+    /// An idle lane that may run the model: one that is meant for it, or any if none is.
+    pub fn idle_lane_for(&self, model: ModelId) -> Option<usize> {
+        let is_named = self.lanes.iter().any(|lane| lane.names(model));
+        let takes = |lane: &Lane| lane.running.is_none() && (!is_named || lane.names(model));
+        self.lanes.iter().position(takes)
     }
 
     /// Pages that a model's segments from `first` on need, when those before are there.
@@ -213,11 +215,7 @@ impl Device {
     }
 
     /// The most urgent model that may start a run here.
-    pub fn next_startable(
-        &self,
-        is_fresh: impl Fn(ModelId) -> bool,
-        is_free: impl Fn(ModelId) -> bool,
-    ) -> Option<ModelId> {
+    pub fn next_startable(&self, is_fresh: impl Fn(ModelId) -> bool) -> Option<ModelId> {
         if !self.has_idle_lane() {
             return None;
         }
@@ -231,19 +229,21 @@ impl Device {
             })
         };
         let may_start = |&(urgency, model): &(Urgency, ModelId)| {
-            !held(urgency, model) && self.idle_lane_for(model, is_free(model)).is_some()
+            !held(urgency, model) && self.idle_lane_for(model).is_some()
         };
         self.startable.iter().find(may_start).map(|(_, model)| model)
     }
 }
 
 impl Lane {
-    pub fn new(share: u32, models: Vec<ModelId>) -> Self {
+    /// `models`: whom it is meant for; empty: for all that no other lane is meant for.
+    pub fn new(share: u32, mut models: Vec<ModelId>) -> Self {
+        models.sort_unstable();
         Lane { running: None, share, models, batch: Vec::new() }
     }
 
-    fn takes(&self, model: ModelId, free: bool) -> bool {
-        free || self.models.is_empty() || self.models.contains(&model)
+    fn names(&self, model: ModelId) -> bool {
+        self.models.binary_search(&model).is_ok()
     }
 }
 

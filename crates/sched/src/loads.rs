@@ -262,6 +262,7 @@ impl Scheduler {
         if !self.models.contains(id) {
             return;
         }
+        self.unassign(id);
         let hopeless = self.despair(id);
         let model = &mut self.models[id];
         model.hopeless = hopeless;
@@ -276,8 +277,10 @@ impl Scheduler {
     /// what waits for those that cannot.
     pub(crate) fn reassess(&mut self, out: &mut Vec<Command>) {
         for id in self.models.ids() {
+            self.unassign(id);
             let hopeless = self.despair(id);
-            self.models[id].hopeless = hopeless;
+            let model = &mut self.models[id];
+            (model.hopeless, model.indexed.tried) = (hopeless, false);
             match hopeless {
                 Some(reason) => {
                     self.reject_all(id, reason, out);

@@ -82,9 +82,25 @@ impl Scheduler {
             }
         }
         for id in self.models.ids() {
+            self.unassign(id);
+            self.models[id].indexed.tried = false;
             self.refresh(id);
         }
         self.replan = true;
+    }
+
+    /// Lets a model go anywhere when none of the devices that it is assigned to can have it.
+    pub(crate) fn unassign(&mut self, id: ModelId) {
+        let model = &self.models[id];
+        let Some(assigned) = &model.assigned else { return };
+        let could = |&device_id: &DeviceId| {
+            self.devices.get(device_id).is_some_and(|device| {
+                model.may_go_to(device_id) && device.could_hold(device_id, model)
+            })
+        };
+        if !assigned.iter().any(could) {
+            self.models[id].assigned = None;
+        }
     }
 
     /// Divides devices whose runs have ended, and brings models to where the division wants them.

@@ -66,8 +66,7 @@ impl Scheduler {
             let device = &mut devices[id];
             let is_fresh =
                 |model| models[model].places.get(id).is_some_and(|place: &_| place.fresh);
-            let is_free = |model| models[model].assigned.is_none();
-            match device.next_startable(is_fresh, is_free) {
+            match device.next_startable(is_fresh) {
                 Some(model) => {
                     if best.is_none_or(|(busy, first, _)| (device.busy, id) < (busy, first)) {
                         best = Some((device.busy, id, model));
@@ -99,8 +98,7 @@ impl Scheduler {
         let arrival = if stalls { device.arrival(now, model_id) } else { Time::ZERO };
 
         let leader = model.leader(now, &*policy.batching).expect("a startable model has a batch");
-        let free = model.assigned.is_none();
-        let at = device.idle_lane_for(model_id, free).expect("an idle lane");
+        let at = device.idle_lane_for(model_id).expect("an idle lane");
         let lane = &mut device.lanes[at];
         let rows_max = model.queue.batching().map_or(1, |batching| batching.rows_max);
         let rows_max = match rows_max {

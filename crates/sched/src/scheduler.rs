@@ -217,9 +217,6 @@ impl Scheduler {
         if let Some(claim) = &lost.claim {
             self.models[claim.model].indexed.claim = None;
         }
-        for loading in lost.loads() {
-            self.end_lending(loading.model, loading.source.peer());
-        }
         for lane in &lost.lanes {
             if let Some(running) = lane.running {
                 self.end_requests(running.model, &lane.batch, None);
@@ -230,13 +227,10 @@ impl Scheduler {
                 model.running -= place.running;
             }
             model.banned.remove(&id);
-            if let Some(devices) = &mut model.assigned {
-                devices.retain(|&device| device != id);
-                if devices.is_empty() {
-                    model.assigned = None;
-                }
-            }
             model.indexed.tried = false;
+        }
+        for loading in lost.loads() {
+            self.end_lending(loading.model, loading.source.peer());
         }
         self.find_fastest();
         self.replan = true;
