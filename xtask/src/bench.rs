@@ -52,6 +52,22 @@ pub enum Bench {
         #[arg(long, default_value_t = 5)]
         seconds: u64,
     },
+    /// Simulated requests per second on one core
+    Sim {
+        #[arg(long, default_value_t = 2_000_000)]
+        requests: u64,
+    },
+    /// Every scenario under every preset, with the same seeds
+    Policies {
+        /// Only scenarios whose name contains this
+        #[arg(long)]
+        filter: Option<String>,
+        /// Seeds of each point
+        #[arg(long)]
+        seeds: Option<u64>,
+    },
+    /// Published figures against simulated ones
+    Plausibility,
 }
 
 pub fn run(bench: Bench, record: bool) -> Result<()> {
@@ -96,6 +112,21 @@ pub fn run(bench: Bench, record: bool) -> Result<()> {
             let mut command = bench_command("server");
             finish(command.args(["--seconds", &seconds.to_string()]), "server", record)
         }
+        Bench::Sim { requests } => {
+            let mut command = sim_command("sim");
+            finish(command.args(["--requests", &requests.to_string()]), "sim", record)
+        }
+        Bench::Policies { filter, seeds } => {
+            let mut command = sim_command("policies");
+            if let Some(filter) = filter {
+                command.args(["--filter", &filter]);
+            }
+            if let Some(seeds) = seeds {
+                command.args(["--seeds", &seeds.to_string()]);
+            }
+            finish(&mut command, "policies", record)
+        }
+        Bench::Plausibility => finish(&mut sim_command("plausibility"), "plausibility", record),
     }
 }
 

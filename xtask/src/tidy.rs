@@ -54,6 +54,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "units",
             "graph",
             "import",
+            "packing",
             "plan",
             "pool",
             "sched",
@@ -74,10 +75,10 @@ const OWNED: &[(&str, &[&str])] = &[
     ("cudarc", &["device-cuda"]),
     ("axum", &["server", "bench"]),
     ("tonic", &["server", "bench", "sublet"]),
-    ("hyper", &["server", "sublet"]),
+    ("hyper", &["server"]),
     ("rten-gemm", &["device-cpu"]),
-    ("clap", &["sublet", "xtask", "bench", "bench-packing", "conformance", "fuzz"]),
-    ("anyhow", &["sublet", "xtask", "bench", "bench-packing", "conformance", "fuzz"]),
+    ("clap", &["sublet", "xtask", "bench", "bench-packing", "bench-sim", "conformance", "fuzz"]),
+    ("anyhow", &["sublet", "xtask", "bench", "bench-packing", "bench-sim", "conformance", "fuzz"]),
 ];
 
 /// Crates below `engine`: they are told the time and given bytes.
