@@ -1,50 +1,65 @@
 //! Requests, serialised beforehand: while the load runs, sending one copies nothing but its bytes.
 
 use super::inputs::Filled;
-use super::target::Protocol;
-use anyhow::{Context, Result};
+use super::target::{Protocol, Target};
+use anyhow::Result;
 use bytes::Bytes;
-use hyper::http::{HeaderName, HeaderValue, Uri};
 use prost::Message;
 use serde_json::{Value, json};
+use std::fmt::Write;
 use sublet_server::pb::infer_parameter::ParameterChoice;
 use sublet_server::pb::model_infer_request::InferInputTensor;
 use sublet_server::pb::{InferParameter, ModelInferRequest};
 use sublet_units::Time;
 
-/// The header that says where the JSON ends and the tensors begin.
-const HEADER_LENGTH: HeaderName = HeaderName::from_static("inference-header-content-length");
-
-/// One request, ready to be sent.
+/// One request, ready to be sent: over HTTP its head and body, over gRPC its message.
 pub struct Body {
-    /// Only for HTTP.
-    pub path: Uri,
     pub bytes: Bytes,
-    /// The length of the JSON before binary tensors.
-    pub header_length: Option<HeaderValue>,
 }
 
 impl Body {
     /// A request to `model`. `binary` is for HTTP alone.
     pub fn new(
-        protocol: Protocol,
+        target: &Target,
         model: &str,
         inputs: &[Filled],
         slo: Option<Time>,
         binary: bool,
     ) -> Result<Self> {
-        match protocol {
-            Protocol::Http => http(model, inputs, slo, binary),
-            Protocol::Grpc => Ok(grpc(model, inputs, slo)),
-        }
-    }
-
-    pub fn header(&self) -> Option<(HeaderName, HeaderValue)> {
-        self.header_length.clone().map(|length| (HEADER_LENGTH, length))
+        let bytes = match target.protocol {
+            Protocol::Http => http(&target.authority, model, inputs, slo, binary)?,
+            Protocol::Grpc => grpc(model, inputs, slo),
+        };
+        Ok(Body { bytes: bytes.into() })
     }
 }
 
-fn http(model: &str, inputs: &[Filled], slo: Option<Time>, binary: bool) -> Result<Body> {
+/// A request for a description.
+pub fn get(authority: &str, path: &str) -> Vec<u8> {
+    format!("GET {path} HTTP/1.1\r\nHost: {authority}\r\n\r\n").into_bytes()
+}
+
+/// A name as a part of a path: everything but letters, digits and `-._~` is escaped.
+pub fn path_segment(name: &str) -> String {
+    let mut segment = String::new();
+    for byte in name.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
+                segment.push(byte.into());
+            }
+            byte => write!(segment, "%{byte:02X}").expect("text grows"),
+        }
+    }
+    segment
+}
+
+fn http(
+    authority: &str,
+    model: &str,
+    inputs: &[Filled],
+    slo: Option<Time>,
+    binary: bool,
+) -> Result<Vec<u8>> {
     let mut tensors = Vec::new();
     let mut raw: Vec<u8> = Vec::new();
     for input in inputs {
@@ -69,15 +84,25 @@ fn http(model: &str, inputs: &[Filled], slo: Option<Time>, binary: bool) -> Resu
     if let Some(slo) = slo {
         request["parameters"]["slo_ms"] = json!(slo.as_millis_f64());
     }
-    let mut bytes = serde_json::to_vec(&request)?;
-    let header_length = binary.then(|| HeaderValue::from(bytes.len()));
+    let json = serde_json::to_vec(&request)?;
+    let kind = match binary {
+        true => {
+            format!("application/octet-stream\r\nInference-Header-Content-Length: {}", json.len())
+        }
+        false => "application/json".to_owned(),
+    };
+    let mut bytes = format!(
+        "POST /v2/models/{}/infer HTTP/1.1\r\nHost: {authority}\r\nContent-Type: {kind}\r\nContent-Length: {}\r\n\r\n",
+        path_segment(model),
+        json.len() + raw.len()
+    )
+    .into_bytes();
+    bytes.extend(json);
     bytes.extend(raw);
-    let path = format!("/v2/models/{model}/infer");
-    let path = path.parse().with_context(|| format!("the model's name `{model}` is no path"))?;
-    Ok(Body { path, bytes: bytes.into(), header_length })
+    Ok(bytes)
 }
 
-fn grpc(model: &str, inputs: &[Filled], slo: Option<Time>) -> Body {
+fn grpc(model: &str, inputs: &[Filled], slo: Option<Time>) -> Vec<u8> {
     let tensor = |input: &Filled| InferInputTensor {
         name: input.spec.name.clone(),
         datatype: input.spec.datatype.clone(),
@@ -95,5 +120,5 @@ fn grpc(model: &str, inputs: &[Filled], slo: Option<Time>) -> Body {
         parameters: slo.map(parameter).into_iter().collect(),
         ..Default::default()
     };
-    Body { path: Uri::from_static("/"), bytes: request.encode_to_vec().into(), header_length: None }
+    request.encode_to_vec()
 }

@@ -187,15 +187,18 @@ impl Worker {
         let left = (due + self.drive.timeout).saturating_sub(self.now());
         let body = &self.drive.bodies[model as usize][job.body];
         let exchange = async {
-            let mut lane = match lane.filter(Lane::is_open) {
+            let lane = lane.filter(Lane::is_open);
+            let reused = lane.is_some();
+            let mut lane = match lane {
                 Some(lane) => lane,
                 None => self.open().await?,
             };
             let sent = self.now();
-            let outcome = match &mut lane {
-                Lane::Http(connection) => connection.infer(body).await,
-                Lane::Grpc(channel) => channel.infer(body).await,
-            };
+            let mut outcome = lane.infer(body).await;
+            if reused && matches!(&outcome, Err(failure) if failure.stale) {
+                lane = self.open().await?;
+                outcome = lane.infer(body).await;
+            }
             Ok::<_, Failure>((lane, sent, outcome))
         };
         let (lane, failure) = match tokio::time::timeout(left.into(), exchange).await {
@@ -229,6 +232,13 @@ impl Worker {
 }
 
 impl Lane {
+    async fn infer(&mut self, body: &Body) -> Result<(), Failure> {
+        match self {
+            Lane::Http(connection) => connection.infer(body).await,
+            Lane::Grpc(channel) => channel.infer(body).await,
+        }
+    }
+
     fn is_open(&self) -> bool {
         match self {
             Lane::Http(connection) => connection.is_open(),

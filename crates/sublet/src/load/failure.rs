@@ -11,25 +11,33 @@ pub struct Failure {
     pub message: String,
     /// The connection cannot be used again.
     pub broken: bool,
+    /// The connection ended before any of the answer came: as a server may do with one that was idle. Worth another try.
+    pub stale: bool,
 }
 
 impl Failure {
     pub fn connection(error: impl std::fmt::Display) -> Self {
-        Failure { kind: "connection".into(), message: error.to_string(), broken: true }
+        let message = error.to_string();
+        Failure { kind: "connection".into(), message, broken: true, stale: false }
+    }
+
+    pub fn stale(error: impl std::fmt::Display) -> Self {
+        Failure { stale: true, ..Failure::connection(error) }
     }
 
     /// The server's own refusal; the connection is as good as before.
     pub fn answered(kind: String, message: String) -> Self {
-        Failure { kind: kind.into(), message, broken: false }
+        Failure { kind: kind.into(), message, broken: false, stale: false }
     }
 
     pub fn timeout() -> Self {
-        Failure { kind: "timeout".into(), message: "no answer in time".to_owned(), broken: true }
+        let message = "no answer in time".to_owned();
+        Failure { kind: "timeout".into(), message, broken: true, stale: false }
     }
 
     pub fn not_sent() -> Self {
         let message = "every connection was taken for too long".to_owned();
-        Failure { kind: "not sent".into(), message, broken: false }
+        Failure { kind: "not sent".into(), message, broken: false, stale: false }
     }
 }
 

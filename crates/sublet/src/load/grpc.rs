@@ -6,12 +6,12 @@ use super::inputs::InputSpec;
 use super::target::Target;
 use anyhow::{Context, Result};
 use bytes::{Buf, BufMut, Bytes};
-use hyper::http::uri::PathAndQuery;
 use std::collections::BTreeMap;
 use sublet_server::pb::ModelMetadataRequest;
 use sublet_server::pb::grpc_inference_service_client::GrpcInferenceServiceClient;
 use tonic::client::Grpc;
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
+use tonic::codegen::http::uri::PathAndQuery;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Status};
 

@@ -13,8 +13,7 @@ use sublet_workload::Draw;
 /// The requests for each model of `options`, after each was asked as often as the warm-up wants.
 pub fn prepare(options: &Load, target: &Target) -> Result<Vec<Vec<Body>>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let all = tokio::task::LocalSet::new().block_on(&runtime, requests(options, target));
-    all.with_context(|| target.name.clone())
+    runtime.block_on(requests(options, target)).with_context(|| target.name.clone())
 }
 
 async fn requests(options: &Load, target: &Target) -> Result<Vec<Vec<Body>>> {
@@ -36,7 +35,7 @@ async fn requests(options: &Load, target: &Target) -> Result<Vec<Vec<Body>>> {
         for _ in 0..options.bodies.max(1) {
             let inputs =
                 specs.iter().map(|spec| spec.fill(&mut draw)).collect::<Result<Vec<_>>>()?;
-            bodies.push(Body::new(target.protocol, model, &inputs, slo, binary)?);
+            bodies.push(Body::new(target, model, &inputs, slo, binary)?);
         }
         warm_up(options, target, http.as_mut(), &bodies)
             .await

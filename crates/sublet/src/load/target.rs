@@ -1,7 +1,6 @@
 //! The server that is loaded: where it is, what it speaks, and how the report calls it.
 
 use anyhow::{Context, Result, bail};
-use hyper::Uri;
 use std::net::{SocketAddr, ToSocketAddrs};
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -26,21 +25,20 @@ impl Target {
             Some((name, url)) if !name.contains("://") => (Some(name), url),
             _ => (None, text),
         };
-        let uri: Uri = url.parse().with_context(|| format!("--url {text}"))?;
-        let protocol = match uri.scheme_str() {
-            Some("http") => Protocol::Http,
-            Some("grpc") => Protocol::Grpc,
-            _ => bail!("--url {text}: write http://HOST:PORT or grpc://HOST:PORT"),
+        let form = || format!("--url {text}: write http://HOST:PORT or grpc://HOST:PORT");
+        let (scheme, place) = url.split_once("://").with_context(form)?;
+        let (protocol, port) = match scheme {
+            "http" => (Protocol::Http, 8000),
+            "grpc" => (Protocol::Grpc, 8001),
+            _ => bail!(form()),
         };
-        if !matches!(uri.path(), "" | "/") {
-            bail!("--url {text}: a path is not part of it");
+        let place = place.trim_end_matches('/');
+        if place.is_empty() || place.contains('/') {
+            bail!(form());
         }
-        let host = uri.host().with_context(|| format!("--url {text}: there is no host"))?;
-        let port = uri.port_u16().unwrap_or(match protocol {
-            Protocol::Http => 8000,
-            Protocol::Grpc => 8001,
-        });
-        let authority = format!("{host}:{port}");
+        // A colon inside brackets belongs to an address, not to a port.
+        let has_port = place.rsplit_once(':').is_some_and(|(_, port)| !port.contains(']'));
+        let authority = if has_port { place.to_owned() } else { format!("{place}:{port}") };
         let address = authority
             .to_socket_addrs()
             .with_context(|| format!("--url {text}"))?
@@ -61,6 +59,8 @@ mod tests {
         assert_eq!((target.name.as_str(), target.protocol), ("ours", Protocol::Grpc));
         let target = Target::parse("http://127.0.0.1/").unwrap();
         assert_eq!((target.name.as_str(), target.address.port()), ("http://127.0.0.1", 8000));
+        let target = Target::parse("http://[::1]").unwrap();
+        assert_eq!(target.authority, "[::1]:8000");
         for wrong in ["127.0.0.1:8000", "https://127.0.0.1", "http://127.0.0.1/v2", "http:///"] {
             assert!(Target::parse(wrong).is_err(), "{wrong}");
         }
