@@ -128,7 +128,9 @@ impl Scheduler {
                 let remaining = device.arrival(*now, id);
                 startable = config.policy.placement.overlaps(remaining, run);
                 if let (false, Some(run)) = (startable, run) {
-                    timer.add(now.saturating_add(remaining.saturating_sub(run)));
+                    // Not again and again while a segment is a little late.
+                    let wait = remaining.saturating_sub(run).max(Time(run.0 / 32));
+                    timer.add(now.saturating_add(wait));
                 }
             }
             let key = urgency.filter(|_| startable);

@@ -55,6 +55,9 @@ impl Placement for EarliestFinish {
     }
 }
 
+/// How many times less a further copy is worth than the only one.
+const FURTHER: u64 = 4;
+
 /// Reload cost times recent use, for each byte that becomes free.
 pub struct LeastWorth;
 
@@ -62,9 +65,14 @@ impl Eviction for LeastWorth {
     fn worth(&self, candidate: &Candidate) -> u64 {
         // Per KiB, so that what is lost fits one word nearly always.
         let kib = (candidate.resident.0 >> 10).max(1);
-        match candidate.reload.0.checked_mul(candidate.uses) {
+        let worth = match candidate.reload.0.checked_mul(candidate.uses) {
             Some(lost) => lost / kib,
             None => candidate.reload.0 / kib * candidate.uses,
+        };
+        // One of several copies only shortens queues.
+        match candidate.copies {
+            0 | 1 => worth,
+            copies => worth / (FURTHER * u64::from(copies)),
         }
     }
 
