@@ -135,26 +135,28 @@ impl Work<'_> {
         Range { low: if low.is_finite() { low } else { 0.0 }, high: SLACK_MAX + most * others }
     }
 
-    /// Groups that can run on each size: all their subsets can, too.
+    /// What `find` finds for each group that may run on each size: where one may, all its subsets may, too. `find` is given
+    /// the group and what was found for it on smaller sizes, and says whether the group may run at all.
     pub fn groups<T>(
         &self,
-        mut find: impl FnMut(&[&Options], usize) -> Vec<T>,
+        mut find: impl FnMut(&[&Options], &mut dyn Iterator<Item = &T>) -> (Vec<T>, bool),
     ) -> Vec<Vec<Vec<T>>> {
         let masks = 1usize << self.kind.items;
         let mut found: Vec<Vec<Vec<T>>> = Vec::with_capacity(self.sizes.len());
         for size in 0..self.sizes.len() {
             let mut of_size: Vec<Vec<T>> = Vec::with_capacity(masks);
             of_size.push(Vec::new());
+            let mut runs = vec![true; masks];
             for mask in 1..masks {
-                let may = mask.count_ones() as usize <= self.problem.rules.models_max
+                runs[mask] = mask.count_ones() as usize <= self.problem.rules.models_max
                     && self.fits[mask]
-                    && (mask.is_power_of_two()
-                        || bits(mask as Mask).all(|item| !of_size[mask & !(1 << item)].is_empty()));
-                of_size.push(if may {
-                    find(&self.kind.group(mask as Mask, size), size)
-                } else {
-                    Vec::new()
-                });
+                    && bits(mask as Mask).all(|item| runs[mask & !(1 << item)]);
+                let mut ways = Vec::new();
+                if runs[mask] {
+                    let mut smaller = found.iter().flat_map(|of_size| &of_size[mask]);
+                    (ways, runs[mask]) = find(&self.kind.group(mask as Mask, size), &mut smaller);
+                }
+                of_size.push(ways);
             }
             found.push(of_size);
         }
@@ -193,7 +195,15 @@ impl Work<'_> {
         let mut best = self.solo();
         if self.problem.rules.partitions_max > 1 {
             let range = self.range();
-            let groups = self.groups(|group, _| group::ways(group, range));
+            let complementary = self.problem.rules.complementary;
+            let groups = self.groups(|group, smaller| {
+                // Where sizes need not add up to the whole, a way on a smaller partition beats one that is no better.
+                let known: Vec<Way> =
+                    if complementary { Vec::new() } else { smaller.copied().collect() };
+                let ways = group::ways(group, range, &known);
+                let runs = !(ways.is_empty() && known.is_empty());
+                (ways, runs)
+            });
             self.divide(&groups, range.low >= 0.0, &mut best);
         }
         best

@@ -27,9 +27,10 @@ pub(crate) struct Range {
     pub high: f64,
 }
 
-/// Every way that is not beaten in both numbers, pressure ascending (so that what they bear ascends too).
-pub(crate) fn ways(group: &[&Options], range: Range) -> Vec<Way> {
-    let mut search = Search::new(group, range, Vec::new());
+/// Every way that is not beaten in both numbers, by another or by one that is known; pressure ascending (so that what they
+/// bear ascends too).
+pub(crate) fn ways(group: &[&Options], range: Range, known: &[Way]) -> Vec<Way> {
+    let mut search = Search::new(group, range, known);
     search.descend(0, f64::NEG_INFINITY);
     search.found
 }
@@ -39,9 +40,9 @@ pub(crate) fn alone(group: &[&Options], range: Range, beat: Option<f64>) -> Opti
     let beaten = beat.map(|bears| Way { pressure: 0.0, bears, choices: [0; GROUP_MAX] });
     let group: Vec<Options> = group.iter().map(|options| undisturbed(options)).collect();
     let group: Vec<&Options> = group.iter().collect();
-    let mut search = Search::new(&group, range, beaten.into_iter().collect());
+    let mut search = Search::new(&group, range, beaten.as_slice());
     search.descend(0, f64::NEG_INFINITY);
-    search.found.into_iter().next().filter(|way| beat.is_none_or(|beat| way.bears > beat))
+    search.found.into_iter().next()
 }
 
 /// Without neighbours there is no slowdown, so the linear model's own part does not apply.
@@ -57,11 +58,12 @@ struct Search<'a> {
     rest: [(f64, f64, f64); GROUP_MAX + 1],
     picked: [u8; GROUP_MAX],
     members: [Member; GROUP_MAX],
+    known: &'a [Way],
     found: Vec<Way>,
 }
 
 impl<'a> Search<'a> {
-    fn new(group: &'a [&'a Options], range: Range, found: Vec<Way>) -> Self {
+    fn new(group: &'a [&'a Options], range: Range, known: &'a [Way]) -> Self {
         let least = |options: &Options, of: fn(&Choice) -> f64| {
             options.choices.iter().map(of).fold(f64::INFINITY, f64::min)
         };
@@ -75,12 +77,21 @@ impl<'a> Search<'a> {
             );
         }
         let nobody = Member { alone: 0.0, cycle: 1.0, slo: 1.0, own: 1.0 };
-        Search { group, range, rest, picked: [0; GROUP_MAX], members: [nobody; GROUP_MAX], found }
+        Search {
+            group,
+            range,
+            rest,
+            picked: [0; GROUP_MAX],
+            members: [nobody; GROUP_MAX],
+            known,
+            found: Vec::new(),
+        }
     }
 
     /// What a way with this pressure must bear more than, to be of use.
     fn bar(&self, pressure: f64) -> Option<f64> {
-        let beaten = self.found.iter().filter(|way| way.pressure <= pressure);
+        let known = self.known.iter().chain(&self.found);
+        let beaten = known.filter(|way| way.pressure <= pressure);
         beaten.map(|way| way.bears).max_by(f64::total_cmp)
     }
 
@@ -180,7 +191,7 @@ mod tests {
                 })
                 .collect();
             let group: Vec<&Options> = group.iter().collect();
-            let (found, all) = (ways(&group, range), every(&group, range));
+            let (found, all) = (ways(&group, range, &[]), every(&group, range));
             assert_eq!(found.is_empty(), all.is_empty());
             feasible += usize::from(!found.is_empty());
             for (pressure, bears) in all {

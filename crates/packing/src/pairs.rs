@@ -119,7 +119,8 @@ pub(crate) fn best(work: &mut Work, table: &PairTable, items: &[Item]) -> Vec<Op
                 picks.push(*pick);
             }
         });
-        picks
+        let runs = !picks.is_empty();
+        (picks, runs)
     });
     for (mask, best) in best.iter_mut().enumerate().skip(1) {
         let low = mask & mask.wrapping_neg();

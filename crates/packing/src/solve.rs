@@ -5,7 +5,7 @@
 
 use crate::bearing::{LOAD_MAX, SLACK_MAX};
 use crate::build::{Placed, placed};
-use crate::choices::{self, Item, cost_least, rate_max};
+use crate::choices::{Item, cost_least, rate_max};
 use crate::cover::{Cover, cover};
 use crate::gpu::{Kind, Mask};
 use crate::{Answer, Packing, Problem, Proof, Refusal, Schedule, movement, search};
@@ -233,14 +233,4 @@ fn splits(problem: &Problem, items: &[Item]) -> Vec<Vec<Item>> {
         all.extend(tasks[index + 1..].iter().map(|task| one_more(single, *task)));
     }
     all
-}
-
-/// The tightest limit of a task on its own, for explanations: which partition sizes can serve it alone, and why others
-/// cannot.
-pub fn sizes_alone(problem: &Problem, kind: usize, task: usize, rate: f64) -> Vec<(u32, bool)> {
-    let item = Item { task, rate };
-    let sizes = problem.gpus[kind].sizes.iter();
-    sizes
-        .map(|size| (*size, !choices::options(problem, kind, &item, *size).choices.is_empty()))
-        .collect()
 }
