@@ -118,8 +118,8 @@ fn hopeless(problem: &Problem, task: usize) -> Option<Refusal> {
     let pieces = (rate / most).ceil();
     if pieces > problem.rules.pieces_max as f64 {
         return refusal(format!(
-            "{rate:.1} requests per second need {pieces} GPUs of at most {most:.1} each within {slo}, and the rules allow {} \
-             pieces",
+            "{rate:.1} requests per second need {pieces} GPUs of at most {most:.1} each within {slo}, and the rules allow {} of \
+             them",
             problem.rules.pieces_max
         ));
     }

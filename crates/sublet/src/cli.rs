@@ -56,6 +56,9 @@ pub enum Command {
     /// Load a server of the Open Inference Protocol with a fixed schedule of requests, and report latencies
     #[command(after_help = LOAD_EXAMPLES)]
     Load(Box<crate::load::Load>),
+    /// Pack models into partitions of GPUs: the fewest GPUs that serve every model within its SLO
+    #[command(after_help = SCHEDULE_EXAMPLES)]
+    Schedule(Box<crate::schedule::ScheduleOptions>),
     /// Fetch real models, serve them from two devices that cannot hold them all, and check every answer
     Demo(Demo),
 }
@@ -69,6 +72,11 @@ const SERVE_EXAMPLES: &str = "Examples:
 const RUN_EXAMPLES: &str = "Examples:
   sublet run model.onnx --random --shape x=1x3x224x224
   sublet run model.onnx --inputs in.safetensors --outputs out.safetensors --repeat 100";
+
+const SCHEDULE_EXAMPLES: &str = "Examples:
+  sublet schedule tasks.csv --config sched-config.json --devices device-config.json --memory mem-config.json \\
+      --profile profiles/ --out ModelList.txt
+  sublet schedule fit --pairs interference.csv --profile inference.csv --utilisation mem_util.csv";
 
 const LOAD_EXAMPLES: &str = "Examples:
   sublet load --url http://127.0.0.1:8000 --model resnet,bert --workload poisson:rate=200 --slo 100ms --html load.html

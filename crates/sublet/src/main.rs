@@ -9,6 +9,7 @@ mod logging;
 mod models;
 mod progress;
 mod run;
+mod schedule;
 mod serve;
 mod shapes;
 
@@ -31,6 +32,9 @@ fn main() -> ExitCode {
         }
         Command::Load(options) => {
             logging::init(&cli.logging, Some("warn")).and_then(|_| load::main(&options))
+        }
+        Command::Schedule(options) => {
+            logging::init(&cli.logging, Some("warn")).and_then(|_| schedule::main(&options))
         }
         Command::Demo(options) => {
             logging::init(&cli.logging, Some("error")).and_then(|_| demo::main(options))
