@@ -97,21 +97,31 @@ pub(crate) fn rate_max(problem: &Problem, task: usize) -> f64 {
     most
 }
 
-/// The least share of one GPU that a request per second of a task can cost: no schedule, split or not, uses less, because
-/// the runs of a partition load it by at least `Σ rate·L(b)/(1000·b)`, which is at most 1.
-pub(crate) fn cost_least(problem: &Problem, task: usize) -> f64 {
-    let mut least = f64::INFINITY;
+/// The least share of one GPU that a task's rate can cost: no schedule uses less.
+///
+/// The runs of a partition load it by `Σ L/d ≤ 1`, where `d ≤ 1000·b/rate` and `d ≤ SLO − L`. So a whole model costs its
+/// partition's share of the GPU times `L/min(1000·b/rate, SLO − L)` at least. The pieces of a split model cost at least what
+/// the first limit says of the whole rate, and at least what the second says of one piece.
+pub(crate) fn cost_least(problem: &Problem, task: usize, rate: f64) -> f64 {
+    let (mut whole, mut by_rate, mut by_slo) = (f64::INFINITY, f64::INFINITY, f64::INFINITY);
     let slo = problem.slo(task).as_millis_f64();
     for (kind, gpus) in problem.gpus.iter().enumerate().filter(|(_, gpus)| gpus.count > 0) {
+        let batches = gpus.profile.batches(&problem.tasks[task].model);
         for &size in &gpus.sizes {
-            for batch in gpus.profile.batches(&problem.tasks[task].model) {
+            let share = f64::from(size) / f64::from(gpus.whole);
+            for &batch in &batches {
                 let Some(alone) = problem.latency(kind, task, size, batch) else { continue };
-                if 2.0 * alone <= slo {
-                    let share = f64::from(size) / f64::from(gpus.whole);
-                    least = least.min(share * alone / (1000.0 * f64::from(batch)));
+                if 2.0 * alone > slo {
+                    continue;
                 }
+                let cycle = 1000.0 * f64::from(batch) / rate;
+                if alone <= cycle {
+                    whole = whole.min(share * alone / cycle.min(slo - alone));
+                }
+                by_rate = by_rate.min(share * alone / cycle);
+                by_slo = by_slo.min(share * alone / (slo - alone));
             }
         }
     }
-    least
+    if problem.rules.pieces_max == 1 { whole } else { by_rate.max(by_slo) }
 }

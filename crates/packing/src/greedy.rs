@@ -20,6 +20,9 @@ use sublet_units::Time;
 /// Duty cycles are whole nanoseconds.
 const ROUNDING: f64 = 1e-7;
 
+/// More saturated parts than any cluster has room for.
+const PARTS_MAX: f64 = 1e6;
+
 /// A gpulet: a share of a GPU, free or with its runs.
 #[derive(Clone)]
 struct Gpulet {
@@ -75,9 +78,12 @@ impl State<'_> {
         let most = self
             .knee(task)
             .map_or(0.0, |size| self.saturated(task, size).map_or(0.0, |(_, rate)| rate));
-        // A rate that no size serves is one part, which finds no place.
+        // A rate that no size serves, or only countless ones, is one part, which finds no place.
         let full = if most > 0.0 { (rate / most).floor() } else { 0.0 };
-        let mut parts = vec![Part { task, rate: most }; full.min(10_000.0) as usize];
+        if full > PARTS_MAX {
+            return vec![Part { task, rate }];
+        }
+        let mut parts = vec![Part { task, rate: most }; full as usize];
         let rest = rate - full * most;
         if rest > 1e-9 * rate || parts.is_empty() {
             parts.push(Part { task, rate: rest });

@@ -33,7 +33,7 @@ pub(crate) fn pack(problem: &Problem, items: &[Item], effort: &Effort) -> Result
 }
 
 fn cost(problem: &Problem, item: &Item) -> f64 {
-    item.rate * cost_least(problem, item.task)
+    cost_least(problem, item.task, item.rate)
 }
 
 /// Fills GPUs one after another, kinds in the order given, the last kind without an end (so that improvement may still

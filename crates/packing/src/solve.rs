@@ -8,13 +8,13 @@ use crate::build::{Placed, placed};
 use crate::choices::{Item, cost_least, rate_max};
 use crate::cover::{Cover, cover};
 use crate::gpu::{Kind, Mask};
-use crate::{Answer, Packing, Problem, Proof, Refusal, Schedule, movement, search};
+use crate::{Answer, Gpus, Packing, Problem, Proof, Refusal, Schedule, movement, search};
 use sublet_units::{Bytes, Time};
 
 /// How hard to try where trying is endless, and what counts as equal.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Effort {
-    /// Sets of at most this many items are solved exactly; at most 14.
+    /// Sets of at most this many items are solved exactly; at most 16.
     pub exact_items: usize,
     /// Ways to split models that are tried in order to save a GPU; 0 splits only what must be split.
     pub splits: usize,
@@ -26,7 +26,7 @@ pub struct Effort {
 
 impl Default for Effort {
     fn default() -> Effort {
-        Effort { exact_items: 12, splits: 8, rounds: 200, slack_step: 0.05 }
+        Effort { exact_items: 14, splits: 8, rounds: 200, slack_step: 0.05 }
     }
 }
 
@@ -75,11 +75,14 @@ pub(crate) struct Solution {
     pub positions: Option<Vec<usize>>,
 }
 
-/// No schedule of the active tasks, split or not, uses fewer GPUs than this.
+/// No schedule of the active tasks uses fewer GPUs than this: by what they cost, and by how many fit on one GPU.
 fn gpus_least(problem: &Problem, active: &[usize]) -> usize {
     let shares: f64 =
-        active.iter().map(|task| problem.rate(*task) * cost_least(problem, *task)).sum();
-    ((shares - 1e-9).ceil() as usize).max(usize::from(!active.is_empty()))
+        active.iter().map(|task| cost_least(problem, *task, problem.rate(*task))).sum();
+    let rules = &problem.rules;
+    let parts = |gpus: &Gpus| rules.partitions_max.min((gpus.whole / gpus.sizes[0]) as usize);
+    let models = problem.gpus.iter().map(parts).max().unwrap_or(1) * rules.models_max;
+    ((shares - 1e-9).ceil() as usize).max(active.len().div_ceil(models))
 }
 
 /// Each task whole, or in as many equal pieces as the fastest GPU makes necessary.
@@ -149,7 +152,7 @@ fn attempt(
     if items.is_empty() {
         return (Ok(Solution { gpus: Vec::new(), slack: SLACK_MAX, positions: None }), true);
     }
-    if items.len() > effort.exact_items.min(14) {
+    if items.len() > effort.exact_items.min(16) {
         return (search::pack(problem, &items, effort), false);
     }
     let kinds = kinds(problem, &items);
@@ -215,7 +218,7 @@ fn splits(problem: &Problem, items: &[Item]) -> Vec<Vec<Item>> {
     tasks.sort_unstable();
     tasks.dedup();
     tasks.retain(|task| pieces(items, *task) < problem.rules.pieces_max);
-    let cost = |task: &usize| problem.rate(*task) * cost_least(problem, *task);
+    let cost = |task: &usize| cost_least(problem, *task, problem.rate(*task));
     tasks.sort_by(|a, b| cost(b).total_cmp(&cost(a)));
     let one_more = |items: &[Item], task: usize| -> Vec<Item> {
         let pieces = pieces(items, task) + 1;

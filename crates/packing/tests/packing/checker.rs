@@ -64,7 +64,7 @@ fn every_kind_of_violation_is_found() {
     found(|_, s, g| s.gpus[g][0].runs[0].duty = Time::ZERO, |v| matches!(v, V::Load { .. }));
     found(|_, s, g| s.gpus[g][0].runs[0].rate *= 0.999, |v| matches!(v, V::Rate { .. }));
     found(
-        |_, s, g| drop(s.gpus[g][0].runs.remove(0)),
+        |_, s, g| s.gpus[g].iter_mut().for_each(|part| part.runs.truncate(0)),
         |v| matches!(v, V::Rate { served: 0.0, .. }),
     );
     found(

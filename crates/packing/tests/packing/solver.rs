@@ -15,7 +15,7 @@ fn used(problem: &Problem) -> Option<usize> {
 fn as_few_gpus_as_trying_everything() {
     let (mut packed, mut several) = (0, 0);
     for kind in [Kind::Calm, Kind::Linear, Kind::Table] {
-        for seed in 0..60 {
+        for seed in 0..40 {
             let count = 1 + (seed % 3) as usize;
             let problem = draw(seed, 3, count, kind);
             let best = fewest(&servable(&problem));
@@ -33,14 +33,14 @@ fn as_few_gpus_as_trying_everything() {
             }
         }
     }
-    assert!((60..170).contains(&packed) && several > 25, "{packed} {several}");
+    assert!((40..115).contains(&packed) && several > 15, "{packed} {several}");
 }
 
 /// Without interference slack is a factor on all latencies, so that it can be looked for from outside.
 #[test]
 fn as_much_slack_as_there_is() {
     let mut looked = 0;
-    for seed in 0..60 {
+    for seed in 0..30 {
         let problem = draw(seed, 3, 3, Kind::Calm);
         let Answer::Packed(packing) = pack(&problem, None, &Effort::default()) else { continue };
         let slower = |factor: f64| {
@@ -59,7 +59,7 @@ fn as_much_slack_as_there_is() {
             assert_eq!(check(&slower, &packing.schedule), []);
         }
     }
-    assert!(looked > 10, "{looked}");
+    assert!(looked > 5, "{looked}");
 }
 
 proptest! {
@@ -117,7 +117,7 @@ fn a_rate_too_high_for_one_gpu_is_split_or_refused() {
     problem.tasks[0].rate = 3000.0;
     let refused = pack(&problem, None, &Effort::default());
     assert!(
-        matches!(&refused, Answer::Refused(Refusal::Task { task: 0, why }) if why.contains("pieces")),
+        matches!(&refused, Answer::Refused(Refusal::Task { task: 0, why }) if why.contains("the rules allow 1 of them")),
         "{refused:?}"
     );
     problem.rules.pieces_max = 6;
@@ -178,7 +178,7 @@ fn fewest_moves(
 fn as_little_movement_as_trying_everything() {
     let effort = Effort { slack_step: 100.0, ..Effort::default() };
     let mut compared = 0;
-    for seed in 0..60 {
+    for seed in 0..30 {
         let problem = draw(seed, 3, 4, Kind::Linear);
         let now = running(&problem, seed + 1000);
         let Answer::Packed(packing) = pack(&problem, Some(&now), &effort) else { continue };
@@ -197,7 +197,7 @@ fn as_little_movement_as_trying_everything() {
         assert_eq!(again.moves, 0);
         compared += 1;
     }
-    assert!(compared > 20, "{compared}");
+    assert!(compared > 10, "{compared}");
 }
 
 #[test]
