@@ -32,7 +32,12 @@ struct Sample<'a> {
     slowdown: f64,
 }
 
-/// Fits the linear model by least squares. The other run is taken to have the rest of a GPU of `whole`.
+/// Relative errors beyond this count linearly, not squared: a few runs that met something else do not bend the model.
+const OUTLIER: f64 = 0.05;
+/// Rounds of reweighting; the coefficients settle well before.
+const ROUNDS: usize = 30;
+
+/// Fits the linear model by least squares of relative errors, large ones counted linearly (Huber 1964). The other run is taken to have the rest of a GPU of `whole`.
 ///
 /// # Errors
 /// A point that the profile lacks, or pairs too few or too alike to determine five coefficients.
@@ -108,15 +113,29 @@ fn sample<'a>(profile: &Profile, row: &'a PairRow, whole: u32) -> Result<Sample<
     })
 }
 
-/// The normal equations `XᵀX c = Xᵀy`, solved by elimination with the largest pivot.
+/// Least squares, then again with weights by how far each sample was off.
 fn solve(samples: &[&Sample]) -> Result<Linear, PackError> {
+    let mut weights: Vec<f64> = samples.iter().map(|sample| sample.slowdown.powi(-2)).collect();
+    let mut linear = least_squares(samples, &weights)?;
+    for _ in 0..ROUNDS {
+        for (weight, sample) in weights.iter_mut().zip(samples) {
+            let trust = (OUTLIER / error(&linear, sample).max(1e-12)).min(1.0);
+            *weight = trust * sample.slowdown.powi(-2);
+        }
+        linear = least_squares(samples, &weights)?;
+    }
+    Ok(linear)
+}
+
+/// The normal equations `XᵀWX c = XᵀWy`, solved by elimination with the largest pivot.
+fn least_squares(samples: &[&Sample], weights: &[f64]) -> Result<Linear, PackError> {
     let mut rows = [[0.0; 6]; 5];
-    for sample in samples {
+    for (sample, weight) in samples.iter().zip(weights) {
         for (row, own) in rows.iter_mut().zip(sample.terms) {
             for (cell, term) in row.iter_mut().zip(sample.terms) {
-                *cell += own * term;
+                *cell += weight * own * term;
             }
-            row[5] += own * sample.slowdown;
+            row[5] += weight * own * sample.slowdown;
         }
     }
     for column in 0..5 {
@@ -130,8 +149,7 @@ fn solve(samples: &[&Sample]) -> Result<Linear, PackError> {
         }
         rows.swap(column, pivot);
         let of_pivot = rows[column];
-        for (index, row) in rows.iter_mut().enumerate().filter(|(index, _)| *index != column) {
-            debug_assert_ne!(index, column);
+        for (_, row) in rows.iter_mut().enumerate().filter(|(index, _)| *index != column) {
             let factor = row[column] / of_pivot[column];
             row.iter_mut().zip(of_pivot).for_each(|(cell, pivot)| *cell -= factor * pivot);
         }
