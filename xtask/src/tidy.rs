@@ -65,6 +65,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "workload",
             "report",
             "catalog",
+            "sim",
         ],
     ),
     ("xtask", &[]),

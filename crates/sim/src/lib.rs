@@ -23,5 +23,5 @@ pub use cost::{
 pub use log::Log;
 pub use machine::{Ended, Happening, Loss, Machine, Trouble};
 pub use observe::{Checked, Observe};
-pub use run::{COMPLIANT, Simulated, simulate};
+pub use run::{COMPLIANT, Simulated, simulate, trace};
 pub use world::{Violation, World};

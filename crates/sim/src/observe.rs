@@ -91,4 +91,8 @@ impl<A: Observe, B: Observe> Observe for (A, B) {
         self.0.ended(now, ended);
         self.1.ended(now, ended);
     }
+
+    fn arrival(&mut self) -> Option<Request> {
+        self.0.arrival().or_else(|| self.1.arrival())
+    }
 }

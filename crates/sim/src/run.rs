@@ -2,16 +2,19 @@
 
 mod faults;
 mod recorder;
+mod tracer;
 
 use crate::machine::{Machine, Trouble};
+use crate::observe::Observe;
 use crate::scenario::{Policies, Scenario, Setup};
 use crate::world::{Violation, World};
 use faults::{Act, Plan};
 use recorder::Recorder;
 use std::collections::BTreeMap;
-use sublet_report::Outcome;
+use sublet_report::{Outcome, Timeline};
 use sublet_sched::{Config, Event, Preset};
 use sublet_units::{Bytes, DeviceId, Time};
+use tracer::Tracer;
 
 /// What a simulation came to.
 #[derive(Clone, Debug)]
@@ -53,6 +56,27 @@ pub fn simulate(
     setup: &Setup,
     preset: Preset,
 ) -> Result<Simulated, Violation> {
+    run(scenario, setup, preset, ()).map(|(simulated, ())| simulated)
+}
+
+/// As [`simulate`], and draws what happened between two times.
+pub fn trace(
+    scenario: &Scenario,
+    setup: &Setup,
+    preset: Preset,
+    (begin, end): (Time, Time),
+) -> Result<(Simulated, Timeline), Violation> {
+    let tracer = Tracer::new(begin, end, setup.kinds.clone());
+    let (simulated, tracer) = run(scenario, setup, preset, tracer)?;
+    Ok((simulated, tracer.timeline(format!("{} under {preset}", scenario.name))))
+}
+
+fn run<O: Observe>(
+    scenario: &Scenario,
+    setup: &Setup,
+    preset: Preset,
+    observer: O,
+) -> Result<(Simulated, O), Violation> {
     let config = config(&scenario.policy, setup, preset);
     let mut machine = Machine::new(setup.seed);
     let faults = &scenario.faults;
@@ -62,7 +86,7 @@ pub fn simulate(
         run_fails: faults.run_fails,
         slow_copies: faults.slow_copies,
     });
-    let mut world = World::new(config, machine, Recorder::new(setup));
+    let mut world = World::new(config, machine, (Recorder::new(setup), observer));
     for (spec, cost) in &setup.devices {
         world.add_device(spec.clone(), cost.clone())?;
     }
@@ -76,9 +100,9 @@ pub fn simulate(
             perform(&mut world, act)?;
         }
         world.advance(arrival.at)?;
-        let first = world.observer.requests();
+        let first = world.observer.0.requests();
         ask(&mut world, arrival.model)?;
-        plan.consider(arrival.at, first, world.observer.requests());
+        plan.consider(arrival.at, first, world.observer.0.requests());
     }
     while let Some((at, act)) = plan.pop_until(Time::MAX) {
         world.advance(at)?;
@@ -86,20 +110,21 @@ pub fn simulate(
     }
     world.drain()?;
     let steps = world.steps();
-    Ok(world.observer.conclude(setup, steps))
+    let (recorder, observer) = world.into_observer();
+    Ok((recorder.conclude(setup, steps), observer))
 }
 
 /// A request for a model, or for all of an app's first stage.
-fn ask(world: &mut World<Recorder>, what: u32) -> Result<(), Violation> {
+fn ask<O: Observe>(world: &mut World<(Recorder, O)>, what: u32) -> Result<(), Violation> {
     let now = world.now();
-    world.observer.ask(now, what);
-    while let Some(request) = world.observer.next_request() {
+    world.observer.0.ask(now, what);
+    while let Some(request) = world.observer.0.next_request() {
         world.step(Event::Arrived(request))?;
     }
     Ok(())
 }
 
-fn perform(world: &mut World<Recorder>, act: Act) -> Result<(), Violation> {
+fn perform<O: Observe>(world: &mut World<(Recorder, O)>, act: Act) -> Result<(), Violation> {
     match act {
         Act::SetSpeed(device, speed) => world.machine().slow_link(device, speed),
         Act::Lose(device) => {

@@ -59,6 +59,11 @@ impl<O: Observe> World<O> {
         self.steps_max = steps_max;
     }
 
+    /// Ends the simulation and gives back who looked at it.
+    pub fn into_observer(self) -> O {
+        self.observer
+    }
+
     pub fn scheduler(&self) -> &Scheduler {
         &self.scheduler
     }

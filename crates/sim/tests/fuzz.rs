@@ -15,11 +15,11 @@ fn fuzz(preset: Preset, seed: u64, fault: Fault) -> Result<Report, Violation> {
 fn every_preset_keeps_every_promise() {
     for preset in Preset::ALL {
         let mut total = Tally::default();
-        for seed in 0..200 {
+        for seed in 0..60 {
             let report = fuzz(preset, seed, Fault::None);
             total += report.unwrap_or_else(|why| panic!("{preset:?}, seed {seed}: {why}")).tally;
         }
-        assert_eq!(total.uncovered(100), [], "{preset:?}: {total:?}");
+        assert_eq!(total.uncovered(20), [], "{preset:?}: {total:?}");
     }
 }
 

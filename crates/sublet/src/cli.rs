@@ -56,6 +56,9 @@ pub enum Command {
     /// Load a server of the Open Inference Protocol with a fixed schedule of requests, and report latencies
     #[command(after_help = LOAD_EXAMPLES)]
     Load(Box<crate::load::Load>),
+    /// Simulate scenarios under several scheduling policies, and compare them
+    #[command(after_help = SIMULATE_EXAMPLES)]
+    Simulate(Box<crate::simulate::Simulate>),
     /// Pack models into partitions of GPUs: the fewest GPUs that serve every model within its SLO
     #[command(after_help = SCHEDULE_EXAMPLES)]
     Schedule(Box<crate::schedule::ScheduleOptions>),
@@ -72,6 +75,10 @@ const SERVE_EXAMPLES: &str = "Examples:
 const RUN_EXAMPLES: &str = "Examples:
   sublet run model.onnx --random --shape x=1x3x224x224
   sublet run model.onnx --inputs in.safetensors --outputs out.safetensors --repeat 100";
+
+const SIMULATE_EXAMPLES: &str = "Examples:
+  sublet simulate scenarios/torpor-10-eight-models.toml --html torpor.html
+  sublet simulate scenarios/sirius-*.toml --policy sublet,torpor --seeds 5 --json sirius.json";
 
 const SCHEDULE_EXAMPLES: &str = "Examples:
   sublet schedule tasks.csv --config sched-config.json --devices device-config.json --memory mem-config.json \\

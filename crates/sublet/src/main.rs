@@ -12,6 +12,7 @@ mod run;
 mod schedule;
 mod serve;
 mod shapes;
+mod simulate;
 
 use clap::Parser;
 use cli::{Cli, Command};
@@ -32,6 +33,9 @@ fn main() -> ExitCode {
         }
         Command::Load(options) => {
             logging::init(&cli.logging, Some("warn")).and_then(|_| load::main(&options))
+        }
+        Command::Simulate(options) => {
+            logging::init(&cli.logging, Some("warn")).and_then(|_| simulate::main(&options))
         }
         Command::Schedule(options) => {
             logging::init(&cli.logging, Some("warn")).and_then(|_| schedule::main(&options))

@@ -23,7 +23,7 @@ use sublet_units::{DeviceId, ModelId, RequestId, Time};
 const WAIT_BEYOND_PATIENCE: Time = Time::from_secs(5);
 
 /// Events that a world may take for each of those drawn for it.
-const STEPS_PER_EVENT: u64 = 300;
+const STEPS_PER_EVENT: u64 = 100;
 
 /// Devices that a world may have at once.
 const DEVICES_MAX: usize = 4;

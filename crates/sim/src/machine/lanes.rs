@@ -41,10 +41,10 @@ impl Lane {
     }
 
     /// The run that a lost device was at, with its end.
-    pub fn abandon(self, device: DeviceId) -> Option<(RunId, Ended)> {
+    pub fn abandon(self, device: DeviceId, lane: LaneId) -> Option<(RunId, Ended)> {
         self.running.map(|running| {
             let run = running.run;
-            (run, Ended { ok: false, ..running.end(device) })
+            (run, Ended { ok: false, ..running.end(device, lane) })
         })
     }
 }
@@ -73,9 +73,9 @@ impl Running {
         (self.allowed == self.total).then(|| self.since.saturating_add(left))
     }
 
-    fn end(self, device: DeviceId) -> Ended {
+    fn end(self, device: DeviceId, lane: LaneId) -> Ended {
         let Running { model, requests, started, cold, ok, .. } = self;
-        Ended { device, model, requests, started, cold, ok }
+        Ended { device, lane, model, requests, started, cold, ok }
     }
 }
 
@@ -147,7 +147,7 @@ impl Machine {
         let running = slot.running.take().expect("the run that is due");
         let (device, run, ok) = (DeviceId(device_id), running.run, running.ok);
         self.repace(now, device);
-        let ended = running.end(device);
+        let ended = running.end(device, LaneId(lane));
         Happening { event: Event::Finished { device, run, ok }, ended: Some(ended) }
     }
 

@@ -17,7 +17,7 @@ use fastrand::Rng;
 use lanes::Lane;
 use std::collections::BTreeMap;
 use sublet_sched::{Command, Event};
-use sublet_units::{DeviceId, ModelId, RequestId, Time};
+use sublet_units::{DeviceId, LaneId, ModelId, RequestId, Time};
 
 /// Something that a machine did.
 #[derive(Clone, Debug)]
@@ -31,6 +31,7 @@ pub struct Happening {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Ended {
     pub device: DeviceId,
+    pub lane: LaneId,
     pub model: ModelId,
     pub requests: Vec<RequestId>,
     pub started: Time,
@@ -171,8 +172,8 @@ impl Machine {
             self.fabric.stop(now, channel.flow());
             loss.late.extend(channel.reports(id));
         }
-        for lane in device.lanes {
-            if let Some((run, end)) = lane.abandon(id) {
+        for (at, lane) in device.lanes.into_iter().enumerate() {
+            if let Some((run, end)) = lane.abandon(id, LaneId(at as u32)) {
                 loss.late.push(Event::Finished { device: id, run, ok: true });
                 loss.ended.push(end);
             }
