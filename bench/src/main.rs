@@ -1,6 +1,7 @@
 //! Benchmarks and the soak. `cargo xtask bench` and `cargo xtask soak` call this; each prints its figure last.
 
 mod agree;
+mod busy;
 mod cpu;
 mod echo;
 mod engines;

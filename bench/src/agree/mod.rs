@@ -6,6 +6,7 @@ mod live;
 mod profile;
 mod simulated;
 
+use crate::busy::Busy;
 use anyhow::{Context, Result, bail};
 use fleet::Fleet;
 use std::path::Path;
@@ -86,7 +87,9 @@ pub fn run(seconds: u64, profile: &Path, html: &Path) -> Result<()> {
         let schedule = workload.schedule(Time::from_secs(seconds));
         let slo = Time((case.slo_runs * mean_run_ms * 1e6) as u64);
         let memory = fleet.memory(case.fits);
+        let busy = Busy::watch();
         let live = live::run(&fleet, memory, &schedule, slo)?;
+        let others = busy.others();
         let simulated = simulated::run(&costs, memory, &schedule, slo)?;
         let attainment = |outcome: &Outcome| outcome.attainment().unwrap_or(0.0) * 100.0;
         let median = |outcome: &Outcome| outcome.latency.quantile(0.5).as_millis_f64();
@@ -95,7 +98,7 @@ pub fn run(seconds: u64, profile: &Path, html: &Path) -> Result<()> {
         println!(
             "agree: {} at {rate:.0}/s, objective {slo}: attainment live {:.2} % simulated {:.2} % Δ {point:+.2}; \
              median live {:.2} ms simulated {:.2} ms Δ {percent:+.1} %; P98 live {} simulated {}; cold live {:.1} % \
-             simulated {:.1} %",
+             simulated {:.1} %; others took {:.0} % of the machine",
             case.name,
             attainment(&live),
             attainment(&simulated),
@@ -105,6 +108,7 @@ pub fn run(seconds: u64, profile: &Path, html: &Path) -> Result<()> {
             simulated.latency.quantile(0.98),
             live.cold_share().unwrap_or(0.0) * 100.0,
             simulated.cold_share().unwrap_or(0.0) * 100.0,
+            others * 100.0,
         );
         points.push(point.abs());
         percents.push(percent.abs());
@@ -132,8 +136,12 @@ fn show(costs: &CostFile) {
         println!("profile {}: {} run {:.3} ms", kind.name, kind.bytes, kind.runs[0].1);
     }
     println!(
-        "profile: launch {:.0} us, answer {:.0} us, jitter {:.3}, link {}/s",
-        costs.device.launch_us, costs.device.answer_us, costs.device.jitter, costs.links.host_rate
+        "profile: launch {:.0} us, answer {:.0} us, jitter {:.3}, link {}/s and {:.0} us a load",
+        costs.device.launch_us,
+        costs.device.answer_us,
+        costs.device.jitter,
+        costs.links.host_rate,
+        costs.links.load_setup_us
     );
 }
 

@@ -1,4 +1,4 @@
-//! Measuring the engine: what each model's warm run takes, what the engine adds, and how fast weights arrive.
+//! Measuring the engine: what each model's warm run takes, what the engine adds to runs, to answers and to loads.
 
 use super::fleet::{Fleet, LINK};
 use anyhow::{Context, Result, ensure};
@@ -17,11 +17,12 @@ const BACKLOG: usize = 60;
 pub fn measure(fleet: &Fleet) -> Result<CostFile> {
     let memory = fleet.memory(2.0);
     let served = fleet.serve(memory)?;
-    let rates = Arc::new(Mutex::new(Vec::new()));
-    let seen = rates.clone();
+    let setups = Arc::new(Mutex::new(Vec::new()));
+    let seen = setups.clone();
     served.engine.subscribe(Box::new(move |event| {
         if let EngineEvent::SwappedIn { bytes, took, .. } = event {
-            seen.lock().expect("no panic").push(bytes.0 as f64 / took.as_secs_f64());
+            let setup = took.as_secs_f64() - bytes.0 as f64 / LINK as f64;
+            seen.lock().expect("no panic").push(setup.max(0.0));
         }
     }));
     let mut models = Vec::new();
@@ -57,6 +58,7 @@ pub fn measure(fleet: &Fleet) -> Result<CostFile> {
             name: model.name.clone(),
             bytes: model.segments.iter().copied().sum(),
             segments: model.segments.iter().map(|bytes| bytes.0).collect(),
+            load_ms: None,
             runs: vec![(1, median * 1e3)],
             shares: Vec::new(),
             slo_ms: None,
@@ -65,8 +67,8 @@ pub fn measure(fleet: &Fleet) -> Result<CostFile> {
     let info = served.engine.devices();
     let page = info.first().context("there is a device")?.page_bytes;
     served.engine.shutdown(super::GRACE);
-    let mut rates = rates.lock().expect("no panic").clone();
-    ensure!(rates.len() >= fleet.models.len(), "a model came without a swap-in");
+    let mut setups = setups.lock().expect("no panic").clone();
+    ensure!(setups.len() >= fleet.models.len(), "a model came without a swap-in");
     Ok(CostFile {
         name: "cpu".to_owned(),
         source: format!("measured on a CPU device whose link was set to {}/s", Bytes(LINK)),
@@ -84,8 +86,9 @@ pub fn measure(fleet: &Fleet) -> Result<CostFile> {
             partitions: false,
         },
         links: LinkCosts {
-            host_rate: Bytes(quantile(&mut rates, 0.5) as u64),
+            host_rate: Bytes(LINK),
             copy_overhead_us: 0.0,
+            load_setup_us: quantile(&mut setups, 0.5) * 1e6,
             switch_devices: 0,
             switch_rate: Bytes::ZERO,
             server_devices: 0,

@@ -1,7 +1,7 @@
 //! `sublet load` against `sublet serve`, both as they are started by a person, over HTTP and gRPC.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use sublet_report::Report;
@@ -152,4 +152,69 @@ fn failures_are_counted_by_kind_and_what_cannot_start_says_why() {
     assert!(nobody.contains("127.0.0.1:1"), "{nobody}");
     let endless = refused(&["--url", &http, "--model=first", "--workload=poisson:rate=1e12"]);
     assert!(endless.contains("more than"), "{endless}");
+}
+
+/// A server whose connections each are given to `serve`, which returns when it has done with one.
+fn plain_server(serve: fn(TcpStream)) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            std::thread::spawn(move || serve(stream.unwrap()));
+        }
+    });
+    address
+}
+
+/// Reads one request with a small body; false when the client is gone.
+fn read_request(stream: &mut TcpStream) -> bool {
+    let mut request = Vec::new();
+    let mut piece = [0; 4096];
+    loop {
+        match stream.read(&mut piece) {
+            Ok(0) | Err(_) => return false,
+            Ok(count) => request.extend_from_slice(&piece[..count]),
+        }
+        let text = String::from_utf8_lossy(&request);
+        let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
+        let length = head.lines().find_map(|line| line.strip_prefix("Content-Length: "));
+        if body.len() >= length.map_or(0, |length| length.parse().unwrap()) {
+            return true;
+        }
+    }
+}
+
+/// Loads a plain server with 40 requests of one stated input.
+fn load_plain(address: &str, more: &[&str]) -> Report {
+    let folder = tempfile::tempdir().unwrap();
+    let json = folder.path().join("load.json");
+    let url = format!("--url=http://{address}");
+    let args = [&url, "--model=a", "--workload=constant:rate=100", "--duration=400ms"];
+    let more = [more, &["--input=x=FP32:1x4", "--encoding=json", "--warmup=0", "--json"]].concat();
+    let output = load(&[&args[..], &more, &[json.to_str().unwrap()]].concat());
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    Report::from_json(&std::fs::read_to_string(json).unwrap()).unwrap()
+}
+
+#[test]
+fn a_server_that_never_answers_ends_the_load_all_the_same() {
+    let address = plain_server(|mut stream| while read_request(&mut stream) {});
+    let report = load_plain(&address, &["--timeout=200ms", "--connections=3"]);
+    let outcome = &report.rows[0].outcome;
+    assert_eq!((outcome.requests, outcome.answered), (40, 0));
+    // Three hang at a time; what is due meanwhile waits too long for a connection, or hangs later itself.
+    let known = |kind: &String| ["timeout", "not sent"].contains(&kind.as_str());
+    assert!(outcome.failed() == 40 && outcome.errors.keys().all(known), "{:?}", outcome.errors);
+}
+
+#[test]
+fn a_connection_that_the_server_closed_is_opened_again() {
+    let address = plain_server(|mut stream| {
+        if read_request(&mut stream) {
+            stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}").unwrap();
+        }
+    });
+    let report = load_plain(&address, &[]);
+    let outcome = &report.rows[0].outcome;
+    assert_eq!((outcome.requests, outcome.answered), (40, 40), "{:?}", outcome.errors);
 }
