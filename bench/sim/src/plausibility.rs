@@ -44,9 +44,17 @@ fn swap_ins(runner: &Runner) -> Result<()> {
         line(&format!("{kind}, two swap-ins at once behind one switch"), cold, simulated);
     }
     let text = single("resnet50", 2, 1, true);
-    line("resnet50, pipelined (DeepPlan: PipeSwitch)", 12.0, runner.mean_ms(&text, Preset::Torpor)?);
+    line(
+        "resnet50, pipelined (DeepPlan: PipeSwitch)",
+        12.0,
+        runner.mean_ms(&text, Preset::Torpor)?,
+    );
     let text = single("resnet50", 2, 1, false);
-    line("resnet50, load then run (DeepPlan: demand)", 17.7, runner.mean_ms(&text, Preset::FifoLru)?);
+    line(
+        "resnet50, load then run (DeepPlan: demand)",
+        17.7,
+        runner.mean_ms(&text, Preset::FifoLru)?,
+    );
     Ok(())
 }
 
@@ -83,7 +91,9 @@ fn torpor(runner: &Runner) -> Result<()> {
 }
 
 fn computron(runner: &Runner) -> Result<()> {
-    println!("A100, preset fifo-lru: two models, one resident, asked for in turn; load and run are inputs");
+    println!(
+        "A100, preset fifo-lru: two models, one resident, asked for in turn; load and run are inputs"
+    );
     let published = [
         ("tp1-pp1", 1408.0),
         ("tp1-pp2", 924.0),
@@ -117,7 +127,10 @@ fn computron(runner: &Runner) -> Result<()> {
         "  configurations 1 to 18, mean latencies: published 0.17 to 2.0 s, simulated {:.2} to {:.2} s",
         range.0, range.1
     );
-    println!("plausibility: order of configurations {}", if same { "as published" } else { "differs" });
+    println!(
+        "plausibility: order of configurations {}",
+        if same { "as published" } else { "differs" }
+    );
     Ok(())
 }
 

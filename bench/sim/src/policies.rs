@@ -123,7 +123,8 @@ impl Job<'_> {
         let mut results: Result2 = Default::default();
         for (preset, result) in Preset::ALL.into_iter().zip(&mut results) {
             let run = || simulate(self.scenario, &setup, preset);
-            let name = format!("{}{}, seed {}, {preset}", self.scenario.name, self.point, self.seed);
+            let name =
+                format!("{}{}, seed {}, {preset}", self.scenario.name, self.point, self.seed);
             let simulated = std::panic::catch_unwind(std::panic::AssertUnwindSafe(run))
                 .map_err(|_| anyhow!("{name}: the scheduler panicked"))?
                 .map_err(|violation| anyhow!("{name}: {violation}"))?;
@@ -146,11 +147,7 @@ impl Case {
         self.compare(|result| result.1, |mine, other| mine < other)
     }
 
-    fn compare(
-        &self,
-        measure: fn(&(f64, f64)) -> f64,
-        beats: fn(f64, f64) -> bool,
-    ) -> Comparison {
+    fn compare(&self, measure: fn(&(f64, f64)) -> f64, beats: fn(f64, f64) -> bool) -> Comparison {
         let ours = Preset::ALL.iter().position(|&preset| preset == Preset::Sublet);
         let ours = ours.expect("sublet is a preset");
         let means: Vec<f64> = (0..Preset::ALL.len())
@@ -218,7 +215,9 @@ impl Case {
 /// Milliseconds for people; requests that are never answered have no number.
 fn ms(value: f64) -> String {
     match value {
-        value if value.abs() >= NEVER_MS / 10.0 => if value > 0.0 { "never" } else { "-never" }.into(),
+        value if value.abs() >= NEVER_MS / 10.0 => {
+            if value > 0.0 { "never" } else { "-never" }.into()
+        }
         value => format!("{value:.1}"),
     }
 }

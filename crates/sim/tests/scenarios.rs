@@ -70,8 +70,9 @@ fn a_scenario_runs_under_every_preset_and_repeats() {
 #[test]
 fn mistakes_are_refused_with_their_key() {
     let text = fs::read_to_string(folder().join("sirius-light.toml")).unwrap();
-    let refused =
-        |from: &str, to: &str| Scenario::from_toml(&text.replace(from, to)).unwrap_err().to_string();
+    let refused = |from: &str, to: &str| {
+        Scenario::from_toml(&text.replace(from, to)).unwrap_err().to_string()
+    };
     assert!(refused("devices = 1", "devices = 0").contains("cluster.devices"));
     assert!(refused("warmup = \"20s\"", "warmup = \"400s\"").contains("warmup"));
     assert!(refused("budget", "bugdet").contains("bugdet"));

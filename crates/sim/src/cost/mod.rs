@@ -3,8 +3,8 @@
 mod file;
 mod runs;
 
-pub use file::{CostError, CostFile, LinkCosts, ModelKind, RunCosts, ShareRuns};
 pub(crate) use file::size;
+pub use file::{CostError, CostFile, LinkCosts, ModelKind, RunCosts, ShareRuns};
 pub use runs::RunCurve;
 
 use sublet_units::{Bytes, Time};

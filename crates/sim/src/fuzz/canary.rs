@@ -26,7 +26,14 @@ impl Fault {
         (Fault::EvictBusy, &["in use"]),
         (
             Fault::SwallowLoad,
-            &["made room for nobody", "without its weights", "never ended", "in flight", "no end", "NeverFits"],
+            &[
+                "made room for nobody",
+                "without its weights",
+                "never ended",
+                "in flight",
+                "no end",
+                "NeverFits",
+            ],
         ),
         (Fault::AnswerTwice, &["while it runs"]),
         (Fault::SwallowReject, &["queue's length"]),

@@ -79,7 +79,14 @@ impl Recorder {
             return;
         }
         let chain = self.chains.len() as u32;
-        self.chains.push(Chain { app: what, at: now, stage: 0, open: 0, ended: NEVER, cold: false });
+        self.chains.push(Chain {
+            app: what,
+            at: now,
+            stage: 0,
+            open: 0,
+            ended: NEVER,
+            cold: false,
+        });
         self.begin_stage(now, chain);
     }
 
@@ -206,13 +213,7 @@ fn latency(at: Time, ended: Time, answer: Time) -> Time {
     if ended == NEVER { NEVER } else { ended - at + answer }
 }
 
-fn count(
-    outcome: &mut Outcome,
-    latency: Time,
-    slo: Time,
-    cold: bool,
-    why: Option<RejectReason>,
-) {
+fn count(outcome: &mut Outcome, latency: Time, slo: Time, cold: bool, why: Option<RejectReason>) {
     outcome.requests += 1;
     if latency == NEVER {
         let why = match why {

@@ -8,7 +8,9 @@ mod point;
 mod tables;
 
 pub use point::{Point, Setup};
-pub use tables::{App, Burst, Cancels, Cluster, Faults, LostDevice, ModelGroup, Policies, SlowLink, Sweep};
+pub use tables::{
+    App, Burst, Cancels, Cluster, Faults, LostDevice, ModelGroup, Policies, SlowLink, Sweep,
+};
 
 use serde::Deserialize;
 use sublet_sched::Preset;
