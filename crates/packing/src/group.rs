@@ -46,7 +46,7 @@ pub(crate) fn alone(group: &[&Options], range: Range, beat: Option<f64>) -> Opti
 }
 
 /// Without neighbours there is no slowdown, so the linear model's own part does not apply.
-fn undisturbed(options: &Options) -> Options {
+pub(crate) fn undisturbed(options: &Options) -> Options {
     let calm = |choice: &Choice| Choice { own: 1.0, pressure: 0.0, ..*choice };
     Options { slo: options.slo, choices: options.choices.iter().map(calm).collect() }
 }

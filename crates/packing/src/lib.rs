@@ -5,6 +5,7 @@
 //! schedule from the definitions alone. Everything here is arithmetic: files are read and written by the caller, as text.
 
 mod bearing;
+mod bound;
 mod build;
 mod checker;
 mod choices;

@@ -12,6 +12,9 @@ use crate::solve::{Effort, Solution, built, kinds};
 /// Items that are looked at together. All their subsets are: each more doubles the work, and triples the divisions.
 const WINDOW: usize = 10;
 
+/// Windows without an item for a GPU, after which it is taken to be full.
+const IDLE_MAX: usize = 4;
+
 /// A GPU and the items on it.
 struct Filled {
     items: Vec<Item>,
@@ -50,7 +53,8 @@ fn fill(problem: &Problem, items: &[Item]) -> Result<Vec<Filled>, usize> {
         let mut chosen: Vec<Item> = Vec::new();
         let mut next = 0;
         let mut best: Option<Placed> = None;
-        while next < left.len() && chosen.len() < WINDOW {
+        let mut idle = 0;
+        while next < left.len() && chosen.len() < WINDOW && idle < IDLE_MAX {
             let more = (WINDOW - chosen.len()).min(left.len() - next);
             let mut window = chosen.clone();
             window.extend_from_slice(&left[next..next + more]);
@@ -58,6 +62,7 @@ fn fill(problem: &Problem, items: &[Item]) -> Result<Vec<Filled>, usize> {
             let Some((group, placed)) = fullest(problem, kind, &window, chosen.len()) else {
                 continue;
             };
+            idle = if group.len() > chosen.len() { 0 } else { idle + 1 };
             chosen = group;
             best = Some(placed);
         }

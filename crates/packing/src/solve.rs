@@ -8,7 +8,7 @@ use crate::build::{Placed, placed};
 use crate::choices::{Item, cost_least, rate_max};
 use crate::cover::{Cover, cover};
 use crate::gpu::{Kind, Mask};
-use crate::{Answer, Gpus, Packing, Problem, Proof, Refusal, Schedule, movement, search};
+use crate::{Answer, Gpus, Packing, Problem, Proof, Refusal, Schedule, bound, movement, search};
 use sublet_units::{Bytes, Time};
 
 /// How hard to try where trying is endless, and what counts as equal.
@@ -38,7 +38,7 @@ pub fn pack(problem: &Problem, current: Option<&Schedule>, effort: &Effort) -> A
     if let Some(refusal) = active.iter().find_map(|task| hopeless(problem, *task)) {
         return Answer::Refused(refusal);
     }
-    let least = gpus_least(problem, &active);
+    let mut least = gpus_least(problem, &active);
     let given: usize = problem.gpus.iter().map(|gpus| gpus.count).sum();
     let items = items(problem, &active);
     let split = items.len() > active.len();
@@ -49,6 +49,9 @@ pub fn pack(problem: &Problem, current: Option<&Schedule>, effort: &Effort) -> A
         Ok(solution) => solution.gpus.len(),
         Err(needed) => *needed,
     };
+    if whole_is_best && !exact && used > least {
+        least = least.max(bound::by_groups(problem, &items));
+    }
     if !whole_is_best && used > least && effort.splits > 0 {
         found = split_more(problem, items, current, effort, found, least);
     }
