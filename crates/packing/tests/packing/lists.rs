@@ -78,3 +78,58 @@ fn a_list_for_more_gpus_than_there_are_is_refused() {
     let unknown = model_list("l", "1,100,0,gone,1,5\n0,60,0,reserved,32,0.0\n").unwrap();
     assert_eq!(to_schedule(&problem, "l", &unknown).unwrap().gpus_used(), 0);
 }
+
+/// What hostile files are made of.
+const PIECES: [&str; 24] = [
+    "a",
+    "vgg16",
+    ",",
+    ",",
+    ",",
+    ",",
+    "\n",
+    "\n",
+    "1",
+    "20",
+    "0",
+    "-1",
+    "NaN",
+    "inf",
+    "1e308",
+    "99999999999999999999",
+    "throughput",
+    "latency",
+    "mem_util",
+    "l2_util",
+    "bench",
+    "reserved",
+    "{\"models\":[",
+    "\u{fffd}",
+];
+
+#[test]
+fn no_text_makes_a_parser_panic() {
+    use sublet_packing::formats as f;
+    let mut draw = fastrand::Rng::with_seed(9);
+    let (mut read, mut refused) = (0, 0);
+    for _ in 0..20_000 {
+        let text: String =
+            (0..draw.usize(0..24)).map(|_| PIECES[draw.usize(..PIECES.len())]).collect();
+        let mut profile = Profile::default();
+        for found in [
+            f::tasks("t", &text, &BTreeMap::new()).is_ok(),
+            f::latency("l", &text, &mut profile).is_ok(),
+            f::utilisation("u", &text, &mut profile).is_ok(),
+            f::constants("c", &text).is_ok(),
+            f::pairs("p", &text).is_ok(),
+            f::model_list("m", &text).is_ok(),
+            f::sched_config("s", &text).is_ok(),
+            f::device_config("d", &text).is_ok(),
+            f::mem_config("m", &text).is_ok(),
+            f::names("n", &text).is_ok(),
+        ] {
+            *(if found { &mut read } else { &mut refused }) += 1;
+        }
+    }
+    assert!(read > 0 && refused > 0);
+}
