@@ -71,7 +71,11 @@ impl Report {
         if self.rows.iter().any(|row| row.at.contains_key("seed")) {
             coordinates.push("seed".to_owned());
         }
-        let sent = rows.iter().any(|row| row.outcome.service.is_some());
+        let shown = Shown {
+            slo: rows.iter().any(|row| row.outcome.in_time.is_some()),
+            cold: rows.iter().any(|row| row.outcome.cold.is_some()),
+            sent: rows.iter().any(|row| row.outcome.service.is_some()),
+        };
         let mut html = "<div class='scroll'><table><tr><th></th>".to_owned();
         if parts {
             html.push_str("<th class='name'>model</th>");
@@ -79,26 +83,17 @@ impl Report {
         for coordinate in &coordinates {
             let _ = write!(html, "<th>{}</th>", escape(coordinate));
         }
-        for heading in [
-            "requests",
-            "rate (1/s)",
-            "in time (%)",
-            "goodput (1/s)",
-            "cold (%)",
-            "mean",
-            "p50",
-            "p90",
-            "p98",
-            "p99",
-            "p99.9",
-            "max",
-        ] {
+        let headings = ["mean", "p50", "p90", "p98", "p99", "p99.9", "max"];
+        let sending = ["p50 from sending", "p99 from sending", "sent late, p99"];
+        for heading in ["requests", "rate (1/s)"]
+            .into_iter()
+            .chain(shown.slo.then_some("in time (%)"))
+            .chain(["goodput (1/s)"])
+            .chain(shown.cold.then_some("cold (%)"))
+            .chain(headings)
+            .chain(sending.into_iter().filter(|_| shown.sent))
+        {
             let _ = write!(html, "<th>{heading}</th>");
-        }
-        if sent {
-            html.push_str(
-                "<th>p50 from sending</th><th>p99 from sending</th><th>sent late, p99</th>",
-            );
         }
         html.push_str("<th class='name'>errors</th></tr>\n");
         for row in rows {
@@ -110,7 +105,7 @@ impl Report {
                 let value = row.at.get(coordinate).map(|value| number(*value));
                 let _ = write!(html, "<td>{}</td>", value.unwrap_or_default());
             }
-            html.push_str(&outcome_cells(row, sent));
+            html.push_str(&outcome_cells(row, &shown));
             html.push_str("</tr>\n");
         }
         html.push_str("</table></div>");
@@ -118,22 +113,30 @@ impl Report {
     }
 }
 
-fn outcome_cells(row: &Row, sent: bool) -> String {
+/// Which columns some row has something for.
+struct Shown {
+    slo: bool,
+    cold: bool,
+    sent: bool,
+}
+
+fn outcome_cells(row: &Row, shown_columns: &Shown) -> String {
     let outcome = &row.outcome;
-    let mut cells = vec![
-        count(outcome.requests),
-        number(outcome.offered()),
-        outcome.attainment().map(percent).unwrap_or_default(),
-        number(outcome.goodput()),
-        outcome.cold_share().map(percent).unwrap_or_default(),
-    ];
+    let mut cells = vec![count(outcome.requests), number(outcome.offered())];
+    if shown_columns.slo {
+        cells.push(outcome.attainment().map(percent).unwrap_or_default());
+    }
+    cells.push(number(outcome.goodput()));
+    if shown_columns.cold {
+        cells.push(outcome.cold_share().map(percent).unwrap_or_default());
+    }
     let latency = &outcome.latency;
     let known = latency.count() > 0;
     let shown = |time: sublet_units::Time| if known { time.to_string() } else { String::new() };
     cells.push(shown(latency.mean()));
     cells.extend([0.5, 0.9, 0.98, 0.99, 0.999].map(|quantile| shown(latency.quantile(quantile))));
     cells.push(shown(latency.max()));
-    if sent {
+    if shown_columns.sent {
         let service = outcome.service.as_ref().filter(|latency| latency.count() > 0);
         for quantile in [0.5, 0.99] {
             cells.push(service.map(|l| l.quantile(quantile).to_string()).unwrap_or_default());

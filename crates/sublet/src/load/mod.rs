@@ -37,6 +37,10 @@ pub fn main(options: &Load) -> Result<()> {
     let spec = workload(&options.workload, options.split.as_deref())?;
     let mut report = Report::new("sublet load");
     report.about("workload", describe(&spec)?);
+    if !options.rate.is_empty() {
+        let rates: Vec<_> = options.rate.iter().map(f64::to_string).collect();
+        report.about("at rates (1/s)", rates.join(", "));
+    }
     report.about("models", options.model.join(", "));
     report.about("duration", options.duration);
     report.about("seed", options.seed);
@@ -148,8 +152,12 @@ fn load(
     let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get());
     let each_us = busy.0 as f64 / 1e3 / requests as f64;
     let share = busy.as_secs_f64() / (span.as_secs_f64() * cores as f64);
-    report.figures.insert(format!("{}: generator us per request", target.name), each_us);
-    report.figures.insert(format!("{}: generator share of {cores} cores", target.name), share);
+    let place = match rate {
+        Some(rate) => format!("{} at {rate}/s", target.name),
+        None => target.name.clone(),
+    };
+    report.figures.insert(format!("{place}: generator us per request"), each_us);
+    report.figures.insert(format!("{place}: generator share of {cores} cores"), share);
     add_rows(report, target, &options.model, tally.outcomes(span, options.slo), rate);
     Ok(())
 }
