@@ -52,11 +52,30 @@ impl Replay {
         let total: f64 = self.counts.iter().map(|count| f64::from(*count)).sum();
         let as_recorded = total / self.span().as_secs_f64();
         self.scale = factor(scale, rate, as_recorded)?;
+        let of_minute = |minute: usize| -> f64 {
+            let counts = self.counts.iter().skip(minute).step_by(self.minutes);
+            counts.map(|count| f64::from(*count) * self.scale).sum()
+        };
+        check_kept((0..self.minutes).map(of_minute).fold(0.0, f64::max))?;
         Ok(self)
     }
 
     pub fn span(&self) -> Time {
         Time(self.minute.0.saturating_mul(self.minutes as u64))
+    }
+}
+
+/// Arrivals that are kept at once, at most: a minute's, or a whole trace's of single requests.
+const KEPT_MAX: f64 = 5e7;
+
+/// Refuses what would fill the memory.
+pub(crate) fn check_kept(arrivals: f64) -> Result<(), WorkloadError> {
+    match arrivals <= KEPT_MAX {
+        true => Ok(()),
+        false => {
+            let reason = format!("makes {arrivals:.0} requests at once, more than {KEPT_MAX:.0}");
+            Err(WorkloadError::field("arrivals.scale", reason))
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! A description made ready: checked, its traces read, its shares drawn.
 
 use crate::alias::Alias;
-use crate::counts::{Replay, ReplayWalk, factor, rounded};
+use crate::counts::{Replay, ReplayWalk, check_kept, factor, rounded};
 use crate::draw::Draw;
 use crate::error::{TraceError, WorkloadError};
 use crate::levels::LevelWalk;
@@ -150,6 +150,7 @@ fn recorded(
         length => Time(played(length.0).max(1)),
     };
     let factor = factor(*scale, *rate, part.len() as f64 / span.as_secs_f64())?;
+    check_kept(part.len() as f64 * factor)?;
     let alias = Alias::new(shares);
     let mut arrivals = Vec::with_capacity((part.len() as f64 * factor) as usize);
     for request in part {

@@ -108,6 +108,59 @@ fn the_place_of_what_is_wrong_is_named() {
     assert!(refused(frozen, Ok(STAMPS)).contains("speed"));
 }
 
+#[test]
+fn what_would_fill_the_memory_is_refused() {
+    for (form, trace) in [
+        ("counts:file=x,format=azure2019,scale=1e9", COUNTS),
+        ("timestamps:file=x,format=azure2021,scale=1e15", STAMPS),
+    ] {
+        let spec = WorkloadSpec::new(form.parse::<Process>().unwrap());
+        let mut resolve = |_: &str| Ok(trace.as_bytes().to_vec());
+        let refused = Workload::new(&spec, 2, 1, &mut resolve).unwrap_err().to_string();
+        assert!(refused.contains("at once"), "{refused}");
+    }
+}
+
+/// Damaged traces are read or refused, and never anything else.
+#[test]
+fn damaged_traces_do_no_harm() {
+    let npy = {
+        let mut bytes = b"\x93NUMPY\x01\x00\x46\x00".to_vec();
+        let header = "{'descr': '<i8', 'fortran_order': False, 'shape': (2, 2), }";
+        bytes.extend(format!("{header:<69}\n").as_bytes());
+        (0..4u64).for_each(|count| bytes.extend(count.to_le_bytes()));
+        bytes
+    };
+    let tokens = "TIMESTAMP,ContextTokens,GeneratedTokens\n2023-11-16 18:15:46.6805900,374,44\n";
+    let mut draw = sublet_workload::Draw::new(4, 0);
+    let mut read = 0;
+    for (form, trace) in [
+        ("counts:file=x,format=npy", npy.as_slice()),
+        ("counts:file=x,format=azure2019", COUNTS.as_bytes()),
+        ("timestamps:file=x,format=azure2021", STAMPS.as_bytes()),
+        ("timestamps:file=x,format=azure-llm", tokens.as_bytes()),
+    ] {
+        let spec = WorkloadSpec::new(form.parse().unwrap());
+        for _ in 0..2_000 {
+            let mut bytes = trace.to_vec();
+            for _ in 0..1 + draw.below(3) {
+                let at = draw.below(bytes.len() as u64) as usize;
+                match draw.below(3) {
+                    0 => bytes[at] = draw.bits() as u8,
+                    1 => drop(bytes.remove(at)),
+                    _ => bytes.insert(at, b"0,-.9\n"[draw.below(6) as usize]),
+                }
+            }
+            // A damaged count may mean millions of arrivals, so that none are drawn.
+            if let Ok(workload) = Workload::new(&spec, 3, 1, &mut |_| Ok(bytes.clone())) {
+                assert!(workload.span().is_some_and(|span| span > Time::ZERO));
+                read += 1;
+            }
+        }
+    }
+    assert!(read > 500, "{read}");
+}
+
 /// The recorded traces, where they are to be had.
 #[test]
 fn recorded_traces_are_read() {
