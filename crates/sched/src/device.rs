@@ -25,10 +25,15 @@ pub(crate) struct Device {
     pub host: Channel,
     /// From other devices.
     pub peer: Channel,
+    /// How much of the shorter of a copy and a run is not hidden behind the other, in 1/1024: learnt from runs that
+    /// started before their weights were there.
+    pub unhidden: u64,
     /// Models with a place here, in order.
     pub tenants: BTreeSet<ModelId>,
     /// Models with waiting requests that could start here now.
     pub startable: Ranking,
+    /// The same, by the age of their oldest request, for policies that mind it.
+    pub by_age: Ranking,
     /// Whether it stands in the list of devices where a run might start.
     pub open: bool,
     /// Whether memory or a link became free since loads were planned last.
@@ -63,6 +68,9 @@ pub(crate) struct Running {
     pub rows: u32,
     pub started: Time,
     pub expected: Time,
+    /// What was predicted of the time until its weights were there, and of its run alone.
+    pub arrival: Time,
+    pub alone: Time,
     /// Weights were still arriving: its duration says nothing about later runs.
     pub stalls: bool,
 }
@@ -89,6 +97,9 @@ pub(crate) struct Loading {
     pub rest: Bytes,
 }
 
+/// How long before a channel has nothing to do it is given the next load.
+const QUEUED_AHEAD: Time = Time::from_millis(1);
+
 /// A model that cannot find room waits for busy ones to end: they start no further runs here.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Claim {
@@ -108,8 +119,10 @@ impl Device {
             redivided: None,
             host: Channel::new(spec.link_rate, now),
             peer: Channel::new(peer_rate, now),
+            unhidden: 0,
             tenants: BTreeSet::new(),
             startable: Ranking::default(),
+            by_age: Ranking::default(),
             open: false,
             freed: true,
             idle_pages: 0,
@@ -137,6 +150,25 @@ impl Device {
         let (before, rest) = segments.split_at(first);
         let start = before.iter().copied().sum();
         self.ledger.pages_between(start, start + rest.iter().copied().sum())
+    }
+
+    /// Learns from a run that started before its weights were there.
+    pub fn observe_overlap(&mut self, running: Running, took: Time) {
+        let Running { arrival, alone, .. } = running;
+        let shorter = arrival.min(alone).0;
+        if shorter > 0 {
+            let over = took.saturating_sub(arrival.max(alone)).0.min(shorter);
+            let unhidden = (u128::from(over) * 1024 / u128::from(shorter)) as u64;
+            self.unhidden = (self.unhidden * 3 + unhidden) / 4;
+        }
+    }
+
+    /// How much of a run may hide behind a copy; none where little of it does.
+    pub fn hides(&self, run: Time) -> Time {
+        match self.unhidden {
+            0..512 => Time((u128::from(run.0) * u128::from(1024 - self.unhidden) / 1024) as u64),
+            _ => Time::ZERO,
+        }
     }
 
     /// Whether it could hold a model if everything that may be evicted were.
@@ -215,16 +247,31 @@ impl Device {
     }
 
     /// The most urgent model that may start a run here.
-    pub fn next_startable(&self, is_fresh: impl Fn(ModelId) -> bool) -> Option<ModelId> {
+    ///
+    /// Whatever the order, all that waits would be in time: then the oldest request goes first.
+    pub fn next_startable(&self, now: Time, is_fresh: impl Fn(ModelId) -> bool) -> Option<ModelId> {
         if !self.has_idle_lane() {
             return None;
         }
         let divided = self.lanes.iter().any(|lane| !lane.models.is_empty());
-        if self.claim.is_none() && !divided {
-            return self.startable.first().map(|(_, model)| model);
+        // While the link is busy, room is of no use yet.
+        let claim = self.claim.as_ref().filter(|_| self.host.loads.is_empty());
+        if claim.is_none() && !divided {
+            let (urgency, model) = self.startable.first()?;
+            let all_done_at = now.saturating_add(self.work);
+            return match self.by_age.first() {
+                Some((age, oldest))
+                    if (1..=urgency.class).contains(&age.class)
+                        && urgency.class > 0
+                        && all_done_at <= urgency.when =>
+                {
+                    Some(oldest)
+                }
+                _ => Some(model),
+            };
         }
         let held = |urgency: Urgency, model: ModelId| {
-            self.claim.as_ref().is_some_and(|claim| {
+            claim.is_some_and(|claim| {
                 claim.held.contains(&model) && claim.urgency < urgency && !is_fresh(model)
             })
         };
@@ -266,6 +313,13 @@ impl Channel {
             }
         }
         wait
+    }
+
+    /// Whether it takes one more load: it has nothing to do, or soon will not. A load that waits long would keep its
+    /// pages idle, and might have gone elsewhere.
+    pub fn takes(&self, now: Time, loads_max: usize) -> bool {
+        self.loads.is_empty()
+            || self.loads.len() < loads_max && self.wait(now, None) <= QUEUED_AHEAD
     }
 
     /// Bytes that are still to come.

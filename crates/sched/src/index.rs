@@ -9,6 +9,8 @@ use sublet_units::{ModelId, Time};
 #[derive(Clone, Copy, Default)]
 struct Outlook {
     urgency: Option<Urgency>,
+    /// The arrival of the oldest request, behind the class of the most urgent; `None` for a tenant beyond its share.
+    age: Option<Urgency>,
     /// When the next batch may start, if that is not now.
     starts_at: Option<Time>,
     /// Whether a run could start, were there weights and a lane.
@@ -69,7 +71,11 @@ impl Scheduler {
         let known = run.unwrap_or(Time::ZERO);
         let service = if missing { known.saturating_add(wait) } else { known };
         let oldest = model.queue.oldest().expect("a queue that is not empty");
-        let starved_at = oldest.arrived.saturating_add(config.patience);
+        let span = oldest.due.saturating_sub(oldest.arrived);
+        let patience = order.patience(span).min(config.patience);
+        let starved_at = oldest.arrived.saturating_add(patience);
+        let over_share =
+            config.fair && tenants.is_over_share(model.spec.tenant, *now, config.use_half_life);
         let front = if starved_at <= *now {
             let urgency = Urgency { class: 0, when: oldest.arrived };
             let (pressing_at, late_at) = (starved_at, Time::MAX);
@@ -80,9 +86,9 @@ impl Scheduler {
                 first: first.ticket.urgency,
                 due: first.due,
                 late,
+                run: known,
                 service,
-                over_share: config.fair
-                    && tenants.is_over_share(model.spec.tenant, *now, config.use_half_life),
+                over_share,
             };
             let urgency = order.model(&work);
             let pressing_at = order.presses_at(&work, urgency).min(starved_at);
@@ -93,10 +99,12 @@ impl Scheduler {
             };
             Front { first: first.ticket, urgency, pressing_at, starved_at, late_at }
         };
+        let age = Urgency { class: first.ticket.urgency.class, when: oldest.arrived };
         model.front = Some(front);
         let leader = model.queue.leader(*now, front.first, known, &*config.policy.batching);
         Outlook {
             urgency: Some(front.urgency),
+            age: Some(age).filter(|_| !over_share),
             starts_at: leader.err(),
             starts: leader.is_ok() && model.may_start_another(config.runs_max),
             run,
@@ -106,7 +114,7 @@ impl Scheduler {
     /// On each device that has to do with the model: whether a run could start there, whether its pages may be taken,
     /// and how much work it adds. Forgets devices that have nothing of it any more.
     fn index_places(&mut self, id: ModelId, outlook: Outlook, timer: &mut Soonest) {
-        let Outlook { urgency, starts, run, .. } = outlook;
+        let Outlook { urgency, age, starts, run, .. } = outlook;
         let Scheduler { models, devices, open, config, now, .. } = self;
         let model = &mut models[id];
         let work = match urgency {
@@ -126,8 +134,10 @@ impl Scheduler {
             let mut startable = starts && usable;
             if startable && place.load.is_some() {
                 let remaining = device.arrival(*now, id);
+                let run = run.map(|run| device.hides(run));
                 startable = config.policy.placement.overlaps(remaining, run);
-                if let (false, Some(run)) = (startable, run) {
+                let ever = config.policy.placement.overlaps(Time::ZERO, run);
+                if let (false, true, Some(run)) = (startable, ever, run) {
                     // Not again and again while a segment is a little late.
                     let wait = remaining.saturating_sub(run).max(Time(run.0 / 32));
                     timer.add(now.saturating_add(wait));
@@ -135,6 +145,9 @@ impl Scheduler {
             }
             let key = urgency.filter(|_| startable);
             device.startable.rekey(id, &mut place.startable, key);
+            if config.policy.order.defers() {
+                device.by_age.rekey(id, &mut place.by_age, age.filter(|_| startable));
+            }
             if startable && !device.open && device.has_idle_lane() {
                 device.open = true;
                 open.push(*device_id);

@@ -50,6 +50,8 @@ impl Scheduler {
         out.push(Command::Load { device: device_id, load, model: id, segments, pages, source });
         self.sync(device_id, id);
         self.refresh(id);
+        // While the link is busy, nobody is kept from starting.
+        self.note_open(device_id);
         if pinned {
             self.reassess(out);
         }
@@ -191,14 +193,14 @@ impl Scheduler {
             copy = Time(copy.0.saturating_mul(CONTENDED.0) / CONTENDED.1);
         }
         let host = device.host.wait(self.now, None).saturating_add(copy);
-        let takes = device.peer.loads.len() < self.config.loads_max;
+        let takes = device.peer.takes(self.now, self.config.loads_max);
         if self.config.copies_peers && takes && !device.spec.peers.is_empty() {
             let is_peer =
                 |&lender: &DeviceId| device.spec.peers.iter().any(|peer| peer.device == lender);
             if let Some(lender) = model.sources(device_id).find(is_peer) {
                 let copy = device.peer.rate.time(missing);
                 let peer = device.peer.wait(self.now, None).saturating_add(copy);
-                if peer <= host || device.host.loads.len() >= self.config.loads_max {
+                if peer <= host || !device.host.takes(self.now, self.config.loads_max) {
                     return (Source::Peer(lender), peer);
                 }
             }

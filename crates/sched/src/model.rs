@@ -78,6 +78,8 @@ pub(crate) struct Place {
     pub spared_until: Time,
     /// Its key in the device's index of startable models.
     pub startable: Option<Urgency>,
+    /// Its key in the device's index of the same models by age.
+    pub by_age: Option<Urgency>,
     /// Whether its pages may be taken.
     pub candidacy: Option<Candidacy>,
     /// Its share of the device's predicted work.

@@ -130,7 +130,7 @@ impl Scheduler {
                 continue;
             }
             let (source, arrival) = self.source(device_id, id);
-            if source == Source::Host && device.host.loads.len() >= self.config.loads_max {
+            if source == Source::Host && !device.host.takes(self.now, self.config.loads_max) {
                 continue;
             }
             let backlog = device.backlog(self.now);
@@ -163,8 +163,8 @@ impl Scheduler {
         let model = &self.models[id];
         let is_there = |place: &Place| place.whole || place.is_busy();
         let loads_max = self.config.loads_max;
-        let takes_peers = self.config.copies_peers && device.peer.loads.len() < loads_max;
-        (device.host.loads.len() < loads_max || takes_peers)
+        let takes_peers = self.config.copies_peers && device.peer.takes(self.now, loads_max);
+        (device.host.takes(self.now, loads_max) || takes_peers)
             && device
                 .claim
                 .as_ref()

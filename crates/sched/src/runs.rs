@@ -44,6 +44,8 @@ impl Scheduler {
         model.last_used = now;
         if ok && !running.stalls {
             model.run_times.observe(running.rows, share, took);
+        } else if ok {
+            self.devices[device_id].observe_overlap(running, took);
         }
         if self.config.fair {
             self.tenants.used(model.spec.tenant, took, now, self.config.use_half_life);
@@ -59,14 +61,14 @@ impl Scheduler {
     /// The next run to start. Devices where none can are closed.
     fn next_start(&mut self) -> Option<(DeviceId, ModelId)> {
         let mut best: Option<(u32, DeviceId, ModelId)> = None;
-        let Scheduler { open, devices, models, .. } = self;
+        let Scheduler { open, devices, models, now, .. } = self;
         let mut at = 0;
         while at < open.len() {
             let id = open[at];
             let device = &mut devices[id];
             let is_fresh =
                 |model| models[model].places.get(id).is_some_and(|place: &_| place.fresh);
-            match device.next_startable(is_fresh) {
+            match device.next_startable(*now, is_fresh) {
                 Some(model) => {
                     if best.is_none_or(|(busy, first, _)| (device.busy, id) < (busy, first)) {
                         best = Some((device.busy, id, model));
@@ -113,8 +115,18 @@ impl Scheduler {
         model.queue.take_batch(leader, rows_max, &mut lane.batch);
         let rows = lane.batch.iter().map(|entry| entry.rows).sum();
         let run_time = model.run_times.predict_on(rows, lane.share);
-        let expected = arrival.max(run_time.unwrap_or(self.config.run_guess));
-        lane.running = Some(Running { run, model: model_id, rows, started: now, expected, stalls });
+        let alone = run_time.unwrap_or(self.config.run_guess);
+        let expected = arrival.max(alone);
+        lane.running = Some(Running {
+            run,
+            model: model_id,
+            rows,
+            started: now,
+            expected,
+            arrival,
+            alone,
+            stalls,
+        });
         device.busy += 1;
         let mut requests = Vec::with_capacity(lane.batch.len());
         for entry in &lane.batch {

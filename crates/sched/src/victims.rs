@@ -36,6 +36,7 @@ impl Scheduler {
         if shortage == 0 {
             return Some(Victims::new());
         }
+        let claim = device.claim.as_ref().filter(|claim| claim.model == id);
         let mut candidates: Vec<(bool, u64, ModelId, u32)> = Vec::new();
         for &other in &device.tenants {
             let place = self.models[other].places.get(device_id).expect("the place of a tenant");
@@ -45,7 +46,8 @@ impl Scheduler {
                 (None, Reach::IdleBelow(limit)) => worth < limit,
                 (None, _) => true,
                 (Some(theirs), Reach::LessUrgent(ours)) => {
-                    self.yields(device_id, other, theirs, ours)
+                    let held = claim.is_some_and(|claim| claim.held.contains(&other));
+                    (held && ours < theirs) || self.yields(device_id, other, theirs, ours)
                 }
                 (Some(_), _) => false,
             };

@@ -39,7 +39,8 @@ pub struct Work {
     pub due: Time,
     /// That request cannot be answered in time any more.
     pub late: bool,
-    /// Time that loading (where it is missing) and running it will take.
+    /// Time that running it will take, and that loading (where it is missing) and running will.
+    pub run: Time,
     pub service: Time,
     /// Its tenant has had more than its share of compute lately.
     pub over_share: bool,
@@ -72,6 +73,17 @@ pub trait Order: Send {
     /// From when on the work, of this urgency, may take memory from models with less urgent waiting requests.
     fn presses_at(&self, _work: &Work, urgency: Urgency) -> Time {
         urgency.when
+    }
+
+    /// How long a request waits, whose answer should be there `span` after its arrival, before it goes before all that
+    /// have not waited as long; at most `Config::patience`.
+    fn patience(&self, _span: Time) -> Time {
+        Time::MAX
+    }
+
+    /// Whether urgent work waits for older one as long as all that waits would be in time in any order.
+    fn defers(&self) -> bool {
+        false
     }
 
     /// Whether requests that cannot be answered in time any more go after all that can.

@@ -24,17 +24,27 @@ impl Order for LeastSlack {
         let over_share = if work.over_share { OVER_SHARE } else { 0 };
         Urgency {
             class: work.first.class + late + over_share,
-            when: work.first.when.saturating_sub(work.service),
+            // Not what loading takes: or else what is missing would displace what has waited longer.
+            when: work.first.when.saturating_sub(work.run),
         }
     }
 
     /// While there is still time to find room.
     fn presses_at(&self, work: &Work, urgency: Urgency) -> Time {
-        urgency.when.saturating_sub(work.service)
+        urgency.when.saturating_sub(work.service).saturating_sub(work.service)
     }
 
     fn gives_up(&self) -> bool {
         true
+    }
+
+    fn defers(&self) -> bool {
+        true
+    }
+
+    /// What is late waits for one and a half times its deadline's span: so it does not wait for ever while others come.
+    fn patience(&self, span: Time) -> Time {
+        Time(span.0.saturating_mul(3) / 2)
     }
 }
 
@@ -51,7 +61,8 @@ impl Placement for EarliestFinish {
     }
 
     fn overlaps(&self, remaining: Time, run: Option<Time>) -> bool {
-        run.is_some_and(|run| remaining <= run)
+        // A little early, since both are predictions.
+        run.is_some_and(|run| run > Time::ZERO && remaining <= Time(run.0 + run.0 / 4))
     }
 }
 
@@ -65,9 +76,13 @@ impl Eviction for LeastWorth {
     fn worth(&self, candidate: &Candidate) -> u64 {
         // Per KiB, so that what is lost fits one word nearly always.
         let kib = (candidate.resident.0 >> 10).max(1);
-        let worth = match candidate.reload.0.checked_mul(candidate.uses) {
+        // What a run hides of a copy costs the link only.
+        let reload = candidate.reload;
+        let hidden = candidate.run.unwrap_or(Time::ZERO).min(reload);
+        let cost = reload.saturating_sub(hidden).0.saturating_add(reload.0 / 4);
+        let worth = match cost.checked_mul(candidate.uses) {
             Some(lost) => lost / kib,
-            None => candidate.reload.0 / kib * candidate.uses,
+            None => cost / kib * candidate.uses,
         };
         // One of several copies only shortens queues.
         match candidate.copies {

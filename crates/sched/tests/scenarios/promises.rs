@@ -12,7 +12,7 @@ fn what_cannot_be_in_time_goes_after_what_can() {
          0 model m1 profile=1x10
          0 ask q1 m0 deadline=50 => run r1 d0.l0 m0 q1
          1 ask q2 m0 deadline=15
-         1 ask q3 m1 deadline=40
+         1 ask q3 m1 deadline=35
   5.000001 wake
         10 finished r1 => run r2 d0.l0 m1 q3
         20 finished r2 => run r3 d0.l0 m0 q2",
@@ -86,7 +86,7 @@ fn a_tenant_that_had_more_than_its_share_waits() {
          0 model m1 tenant=2 weight=2 profile=1x10
          0 ask q1 m0 => run r1 d0.l0 m0 q1
          1 ask q2 m0 deadline=300
-         1 ask q3 m1 deadline=400
+         1 ask q3 m1 deadline=350
          1 ask q4 m1 deadline=400
         10 finished r1 => run r2 d0.l0 m1 q3
         20 finished r2 => run r3 d0.l0 m1 q4
