@@ -20,6 +20,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("sched", &["units", "pool"]),
     ("device", &["units", "graph", "plan"]),
     ("device-cpu", &["units", "graph", "plan", "device"]),
+    ("device-cuda", &["units", "graph", "plan", "device"]),
     ("engine", &["units", "graph", "import", "plan", "pool", "sched", "device"]),
     ("server", &["units", "graph", "engine"]),
     ("catalog", &[]),
@@ -61,7 +62,9 @@ const OWNED: &[(&str, &[&str])] = &[
 
 /// Crates below `engine`: they are told the time and given bytes.
 const PURE: &[&str] =
-    &["units", "graph", "import", "pool", "plan", "sched", "device", "device-cpu"];
+    &[
+    "units", "graph", "import", "pool", "plan", "sched", "device", "device-cpu", "device-cuda",
+];
 
 /// What a crate below `engine` must not write, and why.
 const IMPURE: &[(&str, &str)] = &[

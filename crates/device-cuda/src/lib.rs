@@ -1,0 +1,22 @@
+//! The CUDA device: pages of GPU memory, weights copied segment by segment, plans replayed as captured graphs.
+//!
+//! From below: `driver` puts the CUDA driver into owned types; `jit` compiles kernels, `blas` and `dnn` call the
+//! libraries, `tune` remembers what was measured to be fastest; `lower` turns a plan into a `program` of actions with
+//! fixed addresses; `memory` has pages, regions and arenas; `link` copies weights and `lane` runs programs, each on a
+//! thread of its own; [`CudaDevice`] puts them together.
+//!
+//! The only crate that names CUDA. Device addresses never leave it.
+
+mod blas;
+mod cache;
+mod dnn;
+mod driver;
+mod jit;
+mod lower;
+mod options;
+mod program;
+mod tune;
+
+pub use cache::{Cache, NoCache};
+pub use driver::{CudaError, device_count, is_present};
+pub use options::{CudaOptions, Precision, Tf32};
