@@ -9,14 +9,25 @@
 
 mod blas;
 mod cache;
+mod device;
 mod dnn;
 mod driver;
 mod jit;
+mod lane;
+mod link;
 mod lower;
+mod memory;
 mod options;
+mod prepared;
 mod program;
+mod shared;
+mod solo;
+mod trace;
 mod tune;
 
 pub use cache::{Cache, NoCache};
+pub use device::CudaDevice;
 pub use driver::{CudaError, device_count, is_present};
 pub use options::{CudaOptions, Precision, Tf32};
+pub use solo::{Solo, run_plan};
+pub use trace::Span;

@@ -1,7 +1,6 @@
 //! Contexts: finding devices, and making one current on a thread.
 
-use super::{CudaError, check};
-use crate::driver::error::CudaErrorKind;
+use super::{CudaError, CudaErrorKind, check};
 use cudarc::driver::sys::{self, CUdevice_attribute as Attribute};
 use std::ffi::{CStr, c_char, c_int};
 use std::sync::Arc;

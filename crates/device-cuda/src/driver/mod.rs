@@ -12,7 +12,7 @@ mod module;
 mod stream;
 
 pub use context::{Context, Properties, device_count, is_present};
-pub use error::{CudaError, check};
+pub use error::{CudaError, CudaErrorKind, check};
 pub use event::Event;
 pub use graph::{Graph, capture};
 pub use memory::{DeviceBlock, HostBlock, Mapping, PhysicalPage, Registration, Reservation};

@@ -1,5 +1,6 @@
 //! Which steps become one kernel.
 
+use super::{Emitter, LowerError, Value};
 use sublet_plan::{Operand, Plan, SlotId};
 
 /// Steps that are computed together, at the place of the last of them. What passes between them is never stored.
@@ -27,4 +28,14 @@ pub fn groups(plan: &Plan) -> Vec<Group> {
         groups.push(Group { steps: vec![index], inputs, outputs });
     }
     groups
+}
+
+/// Emits a group of several steps. `value` tells where an operand lies; `None` for what is never stored.
+pub fn emit(
+    _emitter: &mut Emitter<'_>,
+    _plan: &Plan,
+    group: &Group,
+    _value: &dyn Fn(Operand) -> Option<Value>,
+) -> Result<(), LowerError> {
+    Err(LowerError::unsupported(format!("{} steps in one", group.steps.len())))
 }

@@ -5,10 +5,13 @@
 
 mod emitter;
 pub mod fuse;
+mod place;
+mod program;
 mod step;
 mod value;
 
 pub use emitter::{Emitter, Gpu};
+pub use program::lower;
 pub use step::emit;
 pub use value::{Order, Value};
 

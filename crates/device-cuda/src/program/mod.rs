@@ -33,7 +33,7 @@ pub struct Timed {
 
 pub enum ProgramOutput {
     /// In device memory, when the program has run.
-    Computed { address: u64, bytes: usize },
+    Computed { address: u64, bytes: usize, shape: Vec<usize> },
     /// Known beforehand.
     Known(sublet_graph::Literal),
 }

@@ -1,0 +1,274 @@
+//! A lane: one thread that runs launches in order, on a stream and in an arena of its own.
+
+use crate::driver::{CudaError, Event, Stream};
+use crate::lower::Gpu;
+use crate::memory::{LaneArena, Region, Staging};
+use crate::prepared::{Prepared, PreparedPlans};
+use crate::shared::Shared;
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::Receiver;
+use sublet_device::{Completion, DeviceError, Launch, Part, RunOutput, RunTiming, parts};
+use sublet_graph::Literal;
+use sublet_plan::Plan;
+use sublet_units::Time;
+
+use crate::program::ProgramOutput;
+
+pub struct Lane<'a> {
+    shared: &'a Shared,
+    name: String,
+    gpu: Gpu,
+    stream: Stream,
+    arena: LaneArena,
+    staging: Staging,
+    prepared: PreparedPlans,
+}
+
+/// Device-side times of one run.
+struct Marks {
+    start: Event,
+    end: Event,
+}
+
+impl<'a> Lane<'a> {
+    /// A lane in the current context.
+    pub fn new(shared: &'a Shared, index: usize, gpu: Gpu) -> Result<Self, CudaError> {
+        Ok(Lane {
+            shared,
+            name: format!("lane {index}"),
+            gpu,
+            stream: Stream::new(true)?,
+            arena: LaneArena::new(shared.context.ordinal(), shared.options.arena_max)?,
+            staging: Staging::new(shared.context.clone()),
+            prepared: PreparedPlans::default(),
+        })
+    }
+
+    /// Runs launches until all senders are gone.
+    pub fn run(&mut self, launches: &Receiver<Launch>) {
+        while let Ok(launch) = launches.recv() {
+            let result = catch_unwind(AssertUnwindSafe(|| self.launch(&launch)));
+            let result = result.unwrap_or_else(|panic| Err(panicked(&*panic, &launch)));
+            if let Err(error @ DeviceError::Lost(_)) = &result {
+                self.shared.lose(error.clone());
+            }
+            // What happened on a device that is gone counts for nothing.
+            let result = self.shared.check_alive().and(result);
+            self.shared.report(Completion::Ran { run: launch.run, result });
+        }
+    }
+
+    fn launch(&mut self, launch: &Launch) -> Result<RunOutput, DeviceError> {
+        let place = || format!("run {} of {}", launch.run, launch.model);
+        self.shared.check_alive()?;
+        let region = self.shared.region(launch.model).ok_or_else(|| DeviceError::Invalid {
+            what: "a model that is not attached".into(),
+            place: place(),
+        })?;
+        let plan = launch.plan.plan()?;
+        let prepared = self.prepare(&plan, &region)?;
+        let clock = self.shared.clock().clone();
+        let began = clock.now();
+        self.bring_inputs(&plan, &prepared, &launch.parts)?;
+        let gathered = clock.now();
+        let (marks, was_warm) = self.compute(&plan, &prepared, &region)?;
+        let outputs = self.fetch_outputs(&plan, &prepared, &launch.parts)?;
+        let done = clock.now();
+        let device = Time(marks.end.since_ns(&marks.start).map_err(|error| error.at(&place()))?);
+        self.shared.counters.busy_ns.fetch_add(device.0, Ordering::Relaxed);
+        if let Some(trace) = &self.shared.trace {
+            trace.note(
+                &self.name,
+                format!("{} {}", launch.model, launch.run),
+                &marks.start,
+                &marks.end,
+            );
+        }
+        let compute = prepared.compute_time(device, was_warm);
+        let timing = RunTiming {
+            input: gathered.saturating_sub(began),
+            compute,
+            stalled: device.saturating_sub(compute),
+            output: done.saturating_sub(gathered).saturating_sub(device),
+        };
+        Ok(RunOutput { parts: outputs, timing })
+    }
+
+    /// The plan's program on this lane, lowered when it is first asked for.
+    fn prepare(
+        &mut self,
+        plan: &std::sync::Arc<Plan>,
+        region: &Region,
+    ) -> Result<std::sync::Arc<Prepared>, DeviceError> {
+        if let Some(prepared) = self.prepared.find(plan, region.address()) {
+            return Ok(prepared);
+        }
+        let prepared = Prepared::new(&self.gpu, plan, region, self.arena.address());
+        let prepared = std::sync::Arc::new(prepared?);
+        let before = self.arena.bytes();
+        self.arena
+            .grow(prepared.program.arena_bytes)
+            .map_err(|error| error.at(&format!("the arena of {}", self.name)))?;
+        let grown = (self.arena.bytes() - before) as u64;
+        self.shared.counters.arena_bytes.fetch_add(grown, Ordering::Relaxed);
+        self.prepared.keep(plan, region.address(), prepared.clone());
+        Ok(prepared)
+    }
+
+    fn bring_inputs(
+        &self,
+        plan: &Plan,
+        prepared: &Prepared,
+        given: &[Part],
+    ) -> Result<(), DeviceError> {
+        let failed = |error: CudaError| error.at("bringing inputs");
+        let inputs = &prepared.program.inputs;
+        let total = inputs.iter().map(|(_, bytes)| bytes.next_multiple_of(256)).sum();
+        let mut staged = self.staging.take(total).map_err(failed)?;
+        let mut starts = Vec::with_capacity(inputs.len());
+        let mut at = 0;
+        for (_, bytes) in inputs {
+            starts.push(at);
+            at += bytes.next_multiple_of(256);
+        }
+        let block = staged.as_mut();
+        parts::gather(plan, given, |input, at, bytes| {
+            let at = starts[input] + at;
+            block[at..at + bytes.len()].copy_from_slice(bytes);
+        })?;
+        for (&(address, bytes), &start) in inputs.iter().zip(&starts) {
+            if bytes > 0 {
+                // SAFETY: the block holds `bytes` from `start` on and the arena from `address` on. The block is used
+                // again only after this run has ended: see `compute`, which waits for the stream.
+                unsafe { self.stream.copy_in(address, staged.as_ref()[start..].as_ptr(), bytes) }
+                    .map_err(failed)?;
+            }
+        }
+        *self.prepared.inputs.borrow_mut() = Some(staged);
+        Ok(())
+    }
+
+    /// Enqueues the program and the way back of the fault word. Returns when the device has computed, and whether all
+    /// weights were there from the start.
+    fn compute(
+        &self,
+        plan: &Plan,
+        prepared: &Prepared,
+        region: &Region,
+    ) -> Result<(Marks, bool), DeviceError> {
+        let failed = |error: CudaError| error.at("running a plan");
+        let start = Event::new(true).map_err(failed)?;
+        let end = Event::new(true).map_err(failed)?;
+        let is_warm = region.has(plan.segments);
+        if is_warm {
+            let graph = prepared.warm(&self.stream)?;
+            start.record(&self.stream).map_err(failed)?;
+            if let Some(graph) = graph {
+                graph.launch(&self.stream).map_err(failed)?;
+            }
+        } else {
+            let pieces = prepared.pieces(&self.stream)?;
+            start.record(&self.stream).map_err(failed)?;
+            for piece in pieces.iter() {
+                if let crate::memory::Arrival::After(event) = region.wait_for(piece.segments)? {
+                    self.stream.wait(&event).map_err(failed)?;
+                }
+                piece.graph.launch(&self.stream).map_err(failed)?;
+            }
+            // An output may be a weight that no step reads.
+            if let crate::memory::Arrival::After(event) = region.wait_for(plan.segments)? {
+                self.stream.wait(&event).map_err(failed)?;
+            }
+        }
+        end.record(&self.stream).map_err(failed)?;
+        Ok((Marks { start, end }, is_warm))
+    }
+
+    /// Brings the outputs back, waits for everything, and divides them among the parts.
+    fn fetch_outputs(
+        &self,
+        plan: &Plan,
+        prepared: &Prepared,
+        given: &[Part],
+    ) -> Result<Vec<Vec<Literal>>, DeviceError> {
+        let failed = |error: CudaError| error.at("bringing outputs");
+        let mut fault = self.staging.take(4).map_err(failed)?;
+        if prepared.has_faults() {
+            // SAFETY: the word lies at the start of the arena; the block is larger.
+            unsafe { self.stream.copy_out(fault.as_mut_ptr(), self.arena.address(), 4) }
+                .map_err(failed)?;
+        } else {
+            fault.as_mut()[..4].fill(0);
+        }
+        let mut fetched = Vec::with_capacity(prepared.program.outputs.len());
+        for output in &prepared.program.outputs {
+            let ProgramOutput::Computed { address, bytes, .. } = output else {
+                fetched.push(None);
+                continue;
+            };
+            let mut block = self.staging.take(*bytes).map_err(failed)?;
+            if *bytes > 0 {
+                // SAFETY: the block holds `bytes`, the arena or region holds as many from `address` on; the block is
+                // read only after the stream was waited for below.
+                unsafe { self.stream.copy_out(block.as_mut_ptr(), *address, *bytes) }
+                    .map_err(failed)?;
+            }
+            fetched.push(Some(block));
+        }
+        let done = Event::new(false).and_then(|event| event.record(&self.stream).map(|()| event));
+        wait(&done.map_err(failed)?).map_err(|error| error.at("running a plan"))?;
+        *self.prepared.inputs.borrow_mut() = None;
+        prepared
+            .check_faults(u32::from_le_bytes(fault.as_ref()[..4].try_into().expect("4 bytes")))?;
+
+        let mut outputs: Vec<Vec<Literal>> =
+            given.iter().map(|_| Vec::with_capacity(plan.outputs.len())).collect();
+        for ((output, place), block) in
+            plan.outputs.iter().zip(&prepared.program.outputs).zip(fetched)
+        {
+            let (shape, bytes) = match (place, block) {
+                (ProgramOutput::Known(known), _) => (known.shape().to_vec(), known.bytes().clone()),
+                (ProgramOutput::Computed { bytes, shape, .. }, Some(block)) => {
+                    (shape.clone(), block.into_bytes().slice(..*bytes))
+                }
+                (ProgramOutput::Computed { .. }, None) => unreachable!("fetched above"),
+            };
+            let shares = parts::divide(&output.name, &shape, bytes.len(), given)?;
+            for ((shape, range), outputs) in shares.into_iter().zip(&mut outputs) {
+                let literal = Literal::new(output.dtype, shape, bytes.slice(range));
+                outputs.push(literal.expect("an output is as long as its shape says"));
+            }
+        }
+        Ok(outputs)
+    }
+}
+
+/// Waits on the host for an event. Most runs are short, so the thread does not sleep at first.
+fn wait(event: &Event) -> Result<(), CudaError> {
+    const SPINS: u32 = 20_000;
+    for _ in 0..SPINS {
+        if event.is_done()? {
+            return Ok(());
+        }
+        std::hint::spin_loop();
+    }
+    while !event.is_done()? {
+        std::thread::yield_now();
+    }
+    Ok(())
+}
+
+/// A bug: the run fails, the lane goes on.
+fn panicked(panic: &(dyn Any + Send), launch: &Launch) -> DeviceError {
+    let text = panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("no message");
+    DeviceError::Invalid {
+        what: format!("an internal error (panic: {text})"),
+        place: format!("run {} of {}", launch.run, launch.model),
+    }
+}
