@@ -135,3 +135,74 @@ fn bytes(plan: &Plan, slot: SlotId) -> Result<usize, String> {
     };
     sublet_graph::byte_len(of.dtype, shape).ok_or_else(|| format!("{shape:?} is too large"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lower::fuse;
+    use std::collections::HashMap;
+    use sublet_device_cpu::Evaluator;
+    use sublet_graph::RewriteOptions;
+    use sublet_import::{Limits, NoExternalData};
+    use sublet_plan::{CompileOptions, Layout, LayoutOptions};
+
+    fn plan(onnx: Vec<u8>, shape: &[usize]) -> Plan {
+        let mut model =
+            sublet_import::import_onnx(onnx.into(), &NoExternalData, &Limits::default()).unwrap();
+        sublet_graph::infer_dtypes(&mut model).unwrap();
+        sublet_graph::rewrite(&mut model, &Evaluator, &RewriteOptions::default());
+        let layout = Layout::new(&model, LayoutOptions::default());
+        let shapes = [Some(shape.to_vec())];
+        let options = CompileOptions::default();
+        Plan::compile(&model.graph, &model, &layout, &shapes, &Evaluator, &options).unwrap()
+    }
+
+    /// Writes each value's name into every unit of its range, and reads it back where it is used.
+    fn check(plan: &Plan) {
+        let groups = fuse::groups(plan);
+        let placement = place(plan, &groups).unwrap();
+        let views = views(plan, &groups);
+        let mut memory: HashMap<usize, SlotId> = HashMap::new();
+        let range = |slot: SlotId| match placement.homes[slot.0 as usize] {
+            Home::Arena(offset) => {
+                let end = offset + bytes(plan, slot).unwrap();
+                assert!(end <= placement.bytes);
+                (offset..end).step_by(64)
+            }
+            home => panic!("{slot:?} is at {home:?}"),
+        };
+        let write = |memory: &mut HashMap<usize, SlotId>, slot: SlotId| {
+            memory.extend(range(slot).map(|at| (at, slot)));
+        };
+        let read = |memory: &HashMap<usize, SlotId>, operand: Operand| {
+            if let Operand::Slot(slot) = root(&views, operand) {
+                range(slot).for_each(|at| assert_eq!(memory.get(&at), Some(&slot), "at {at}"));
+            }
+        };
+        plan.inputs.iter().for_each(|input| write(&mut memory, input.slot));
+        for group in &groups {
+            group.inputs.iter().for_each(|&input| read(&memory, input));
+            for &output in &group.outputs {
+                if views[output.0 as usize].is_none() {
+                    write(&mut memory, output);
+                }
+            }
+            group.inputs.iter().for_each(|&input| read(&memory, input));
+        }
+        plan.outputs.iter().for_each(|output| read(&memory, output.from));
+    }
+
+    #[test]
+    fn nothing_is_overwritten_before_its_last_use() {
+        check(&plan(sublet_catalog::perceptron(1, 5, 32), &[3, 32]));
+        check(&plan(sublet_catalog::convolutions(1, 5, 8), &[2, 8, 16, 16]));
+        check(&plan(sublet_catalog::rectifier(32), &[7, 32]));
+    }
+
+    #[test]
+    fn values_share_the_arena() {
+        let plan = plan(sublet_catalog::perceptron(1, 12, 64), &[64, 64]);
+        let placement = place(&plan, &fuse::groups(&plan)).unwrap();
+        assert!(placement.bytes <= 3 * 64 * 64 * 4, "{} bytes for a chain", placement.bytes);
+    }
+}
