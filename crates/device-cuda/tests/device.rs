@@ -56,13 +56,6 @@ fn a_model_may_keep_its_first_segments() {
     }
 }
 
-/// The first segment that starts behind so many pages.
-fn first_segment_of(packed: &Packed, pages: u32, page_bytes: u64) -> u32 {
-    (0..packed.segments())
-        .find(|&segment| packed.pages_before(segment, page_bytes) >= pages)
-        .unwrap_or(packed.segments())
-}
-
 #[test]
 fn models_take_turns_in_the_same_pages_on_two_lanes() {
     let Some(rig) = Rig::new("cuda:0,memory=64MiB,page=2MiB,lanes=2") else { return };
