@@ -49,8 +49,6 @@ fn a_model_may_keep_its_first_segments() {
         rig.load(9, model, kept..packed.segments(), pages(first + 8..count + 8));
         rig.launch(0, 9, model, &packed, &input);
         assert_eq!(rig.finish(9, packed.segments() - kept), warm);
-        rig.device
-            .evict(model, first_segment_of(&packed, first, rig.page_bytes())..packed.segments());
         rig.device.evict(model, packed.all());
         rig.load_now(model, packed.all(), pages(0..count));
     }
