@@ -1,7 +1,14 @@
 //! Which steps become one kernel.
+//!
+//! Chains and trees of steps that compute element by element over one shape are computed together. Their intermediate
+//! values stay in registers: those of half precision are not rounded on the way, unless a step converts to half
+//! precision itself. A group runs where its last step stands, so a step joins a group only when nothing in between
+//! reads what the group computes.
 
+use super::ops::elementwise::is_elementwise;
+use super::ops::fused;
 use super::{Emitter, LowerError, Value};
-use sublet_plan::{Operand, Plan, SlotId};
+use sublet_plan::{Operand, Plan, SlotId, Step};
 
 /// Steps that are computed together, at the place of the last of them. What passes between them is never stored.
 #[derive(Clone, Debug, PartialEq)]
@@ -14,28 +21,158 @@ pub struct Group {
     pub outputs: Vec<SlotId>,
 }
 
+/// Steps, inputs and outputs of one kernel at most.
+const STEPS_MAX: usize = 40;
+const INPUTS_MAX: usize = 12;
+const OUTPUTS_MAX: usize = 6;
+
 /// Divides a plan's steps into groups, in an order in which they can be computed.
 pub fn groups(plan: &Plan) -> Vec<Group> {
-    let mut groups = Vec::new();
+    let uses = Uses::of(plan);
+    // The group that each step belongs to, and the steps of each group; groups that were joined to others are empty.
+    let mut group_of: Vec<usize> = Vec::with_capacity(plan.steps.len());
+    let mut members: Vec<Vec<usize>> = Vec::new();
     for (index, step) in plan.steps.iter().enumerate() {
-        let mut inputs: Vec<Operand> = Vec::new();
-        for &input in step.inputs.iter().flatten() {
-            if !inputs.contains(&input) {
+        let mut joined = vec![index];
+        if fuses(plan, step) {
+            for operand in step.inputs.iter().flatten() {
+                let Some(producer) = uses.producer(*operand) else { continue };
+                let group = group_of[producer];
+                let candidate = &members[group];
+                if candidate.is_empty() || joined.contains(&candidate[0]) {
+                    continue;
+                }
+                let mut together = [&joined[..], &candidate[..]].concat();
+                together.sort_unstable();
+                if may_join(plan, &uses, &together) {
+                    joined = together;
+                    members[group].clear();
+                }
+            }
+        }
+        let id = members.len();
+        group_of.push(id);
+        joined.iter().filter(|&&member| member != index).for_each(|&member| group_of[member] = id);
+        members.push(joined);
+    }
+    // A group stands where its last step does.
+    members.retain(|steps| !steps.is_empty());
+    members.sort_by_key(|steps| steps.last().copied());
+    members.into_iter().map(|steps| group(plan, &uses, steps)).collect()
+}
+
+/// Emits a group of several steps. `value` gives what is stored; intermediate values are not.
+pub fn emit(
+    emitter: &mut Emitter<'_>,
+    plan: &Plan,
+    group: &Group,
+    value: &dyn Fn(Operand) -> Option<Value>,
+) -> Result<(), LowerError> {
+    fused::emit(emitter, plan, group, value)
+}
+
+/// Whether a step computes element by element, with a shape that is known.
+fn fuses(plan: &Plan, step: &Step) -> bool {
+    let known = |slot: &SlotId| plan.slot_shape(*slot).is_some();
+    let inputs_known = step.inputs.iter().flatten().all(|operand| match operand {
+        Operand::Slot(slot) => known(slot),
+        Operand::Weight(_) | Operand::Literal(_) => true,
+    });
+    is_elementwise(&step.op)
+        && matches!(&step.outputs[..], [Some(slot)] if known(slot))
+        && inputs_known
+}
+
+/// Whether steps (ascending) can be one kernel that runs where the last of them stands.
+fn may_join(plan: &Plan, uses: &Uses, steps: &[usize]) -> bool {
+    let last = *steps.last().expect("steps to join");
+    let shape = |step: usize| match plan.steps[step].outputs[..] {
+        [Some(slot)] => plan.slot_shape(slot),
+        _ => None,
+    };
+    let alike = steps.iter().all(|&step| {
+        fuses(plan, &plan.steps[step]) && shape(step).is_some() && shape(step) == shape(last)
+    });
+    // What the earlier steps compute is read by none but their own group before it runs.
+    let waits = |&step: &usize| {
+        let outputs = plan.steps[step].outputs.iter().flatten();
+        outputs.flat_map(|&slot| uses.readers(slot)).all(|reader| *reader > last || steps.contains(reader))
+    };
+    if !alike || steps.len() > STEPS_MAX || !steps.iter().all(waits) {
+        return false;
+    }
+    let group = group(plan, uses, steps.to_vec());
+    group.inputs.len() <= INPUTS_MAX && group.outputs.len() <= OUTPUTS_MAX
+}
+
+fn group(plan: &Plan, uses: &Uses, steps: Vec<usize>) -> Group {
+    let made: Vec<SlotId> =
+        steps.iter().flat_map(|&step| plan.steps[step].outputs.iter().flatten().copied()).collect();
+    let mut inputs: Vec<Operand> = Vec::new();
+    for &step in &steps {
+        for &input in plan.steps[step].inputs.iter().flatten() {
+            let inside = matches!(input, Operand::Slot(slot) if made.contains(&slot));
+            if !inside && !inputs.contains(&input) {
                 inputs.push(input);
             }
         }
-        let outputs = step.outputs.iter().flatten().copied().collect();
-        groups.push(Group { steps: vec![index], inputs, outputs });
     }
-    groups
+    let outside = |slot: &SlotId| {
+        uses.is_output(*slot) || uses.readers(*slot).iter().any(|reader| !steps.contains(reader))
+    };
+    // A single step may leave what nobody reads, and has to put it somewhere.
+    let outputs = match steps.len() {
+        1 => made,
+        _ => made.into_iter().filter(outside).collect(),
+    };
+    Group { steps, inputs, outputs }
 }
 
-/// Emits a group of several steps. `value` tells where an operand lies; `None` for what is never stored.
-pub fn emit(
-    _emitter: &mut Emitter<'_>,
-    _plan: &Plan,
-    group: &Group,
-    _value: &dyn Fn(Operand) -> Option<Value>,
-) -> Result<(), LowerError> {
-    Err(LowerError::unsupported(format!("{} steps in one", group.steps.len())))
+/// Who makes and who reads each slot.
+struct Uses {
+    producers: Vec<Option<usize>>,
+    readers: Vec<Vec<usize>>,
+    outputs: Vec<bool>,
+}
+
+impl Uses {
+    fn of(plan: &Plan) -> Uses {
+        let slots = plan.slots.len();
+        let mut uses = Uses {
+            producers: vec![None; slots],
+            readers: vec![Vec::new(); slots],
+            outputs: vec![false; slots],
+        };
+        for (index, step) in plan.steps.iter().enumerate() {
+            for operand in step.inputs.iter().flatten() {
+                if let Operand::Slot(slot) = operand {
+                    uses.readers[slot.0 as usize].push(index);
+                }
+            }
+            for slot in step.outputs.iter().flatten() {
+                uses.producers[slot.0 as usize] = Some(index);
+            }
+        }
+        for output in &plan.outputs {
+            if let Operand::Slot(slot) = output.from {
+                uses.outputs[slot.0 as usize] = true;
+            }
+        }
+        uses
+    }
+
+    fn producer(&self, operand: Operand) -> Option<usize> {
+        match operand {
+            Operand::Slot(slot) => self.producers[slot.0 as usize],
+            Operand::Weight(_) | Operand::Literal(_) => None,
+        }
+    }
+
+    fn readers(&self, slot: SlotId) -> &[usize] {
+        &self.readers[slot.0 as usize]
+    }
+
+    fn is_output(&self, slot: SlotId) -> bool {
+        self.outputs[slot.0 as usize]
+    }
 }

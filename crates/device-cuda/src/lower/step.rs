@@ -1,14 +1,174 @@
 //! The one match over operators.
 
-use super::{Emitter, LowerError, Value};
-use sublet_graph::Op;
+use super::ops::operands::{input, is_row_major, known_integers, optional_integers, output};
+use super::ops::rows::{self, Softmax};
+use super::ops::target::Target;
+use super::ops::{fused, movement, pool, reduce};
+use super::{Emitter, LowerError, Order, Value};
+use sublet_graph::{Op, Reduce, shape};
 
 /// Emits one step.
 pub fn emit(
-    _emitter: &mut Emitter<'_>,
+    emitter: &mut Emitter<'_>,
     op: &Op,
-    _inputs: &[Option<Value>],
-    _outputs: &[Option<Value>],
+    inputs: &[Option<Value>],
+    outputs: &[Option<Value>],
 ) -> Result<(), LowerError> {
-    Err(LowerError::unsupported(op.name()))
+    match op {
+        // Products and convolutions call libraries, which the emitter has.
+        Op::MatMul
+        | Op::Linear { .. }
+        | Op::Gemm { .. }
+        | Op::MatMulInteger
+        | Op::QLinearMatMul
+        | Op::Einsum { .. }
+        | Op::Attention(_)
+        | Op::Conv { .. }
+        | Op::ConvTranspose { .. }
+        | Op::ConvInteger(_)
+        | Op::QLinearConv(_) => Err(LowerError::unsupported(op.name())),
+        _ => own(emitter, op, inputs, outputs),
+    }
+}
+
+/// Emits a step that needs no library.
+pub fn own(
+    target: &mut dyn Target,
+    op: &Op,
+    inputs: &[Option<Value>],
+    outputs: &[Option<Value>],
+) -> Result<(), LowerError> {
+    if reads_any_order(op) {
+        return ordered(target, op, inputs, outputs);
+    }
+    // The others see their operands in row-major order.
+    let mut plain = Vec::with_capacity(inputs.len());
+    for value in inputs {
+        plain.push(match value {
+            Some(value) => Some(movement::in_row_major(target, value)?),
+            None => None,
+        });
+    }
+    let mut results = Vec::with_capacity(outputs.len());
+    for value in outputs {
+        results.push(match value {
+            Some(value) if !is_row_major(value) => {
+                let address = target.scratch(value.bytes());
+                Some(Value { address, order: Order::RowMajor, ..value.clone() })
+            }
+            other => other.clone(),
+        });
+    }
+    ordered(target, op, &plain, &results)?;
+    for (from, to) in results.iter().flatten().zip(outputs.iter().flatten()) {
+        if from.address != to.address {
+            movement::copy(target, "order", from, to)?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether an operator's kernels take elements in whatever order they lie.
+fn reads_any_order(op: &Op) -> bool {
+    super::ops::elementwise::is_elementwise(op)
+        || matches!(
+            op,
+            Op::Identity
+                | Op::MaxPool { .. }
+                | Op::AveragePool { .. }
+                | Op::LpPool { .. }
+                | Op::GlobalAveragePool
+                | Op::GlobalMaxPool
+                | Op::Reduce { .. }
+                | Op::Transpose { .. }
+                | Op::Expand
+                | Op::Tile
+                | Op::Concat { .. }
+                | Op::Split { .. }
+                | Op::Slice
+                | Op::DepthToSpace { .. }
+                | Op::SpaceToDepth { .. }
+        )
+}
+
+fn ordered(
+    target: &mut dyn Target,
+    op: &Op,
+    inputs: &[Option<Value>],
+    outputs: &[Option<Value>],
+) -> Result<(), LowerError> {
+    let x = || input(inputs, 0);
+    let y = || output(outputs, 0);
+    match op {
+        // Element by element.
+        Op::Identity => movement::reshape(target, x()?, y()?),
+        Op::Unary(_)
+        | Op::Binary(_)
+        | Op::Compare(_)
+        | Op::Where
+        | Op::Clip
+        | Op::Cast { .. }
+        | Op::CastLike
+        | Op::BatchNorm { .. } => fused::single(target, op, inputs, y()?),
+        Op::QuantizeLinear { block: 0, .. } | Op::DequantizeLinear { block: 0, .. } => {
+            fused::single(target, op, inputs, y()?)
+        }
+        // Pooling.
+        Op::MaxPool { pool, column_major } => {
+            pool::max(target, pool, *column_major, inputs, outputs)
+        }
+        Op::AveragePool { pool, count_include_pad } => {
+            pool::average(target, pool, *count_include_pad, x()?, y()?)
+        }
+        Op::LpPool { pool, p } => pool::lp(target, pool, *p, x()?, y()?),
+        Op::GlobalAveragePool => pool::global(target, Reduce::Mean, x()?, y()?),
+        Op::GlobalMaxPool => pool::global(target, Reduce::Max, x()?, y()?),
+        // Normalisation.
+        Op::InstanceNorm { epsilon } => rows::group_norm(target, None, *epsilon, inputs, outputs),
+        Op::GroupNorm { groups, epsilon } => {
+            rows::group_norm(target, Some(*groups), *epsilon, inputs, outputs)
+        }
+        Op::LayerNorm { axis, epsilon } => {
+            rows::layer_norm(target, *axis, *epsilon, inputs, outputs, None)
+        }
+        Op::RmsNorm { axis, epsilon } => {
+            rows::rms_norm(target, *axis, *epsilon, inputs, outputs, None)
+        }
+        Op::Softmax { axis } => rows::softmax(target, Softmax::Softmax, *axis, inputs, outputs),
+        Op::LogSoftmax { axis } => {
+            rows::softmax(target, Softmax::Logarithm, *axis, inputs, outputs)
+        }
+        Op::Hardmax { axis } => rows::softmax(target, Softmax::Hardmax, *axis, inputs, outputs),
+        // Reduction.
+        Op::Reduce { reduce, noop_with_empty_axes, .. } => {
+            reduce::reduce(target, *reduce, *noop_with_empty_axes, inputs, outputs)
+        }
+        Op::ArgMax { axis, last, .. } => {
+            reduce::arg_extreme(target, *axis, true, *last, x()?, y()?)
+        }
+        Op::ArgMin { axis, last, .. } => {
+            reduce::arg_extreme(target, *axis, false, *last, x()?, y()?)
+        }
+        // Movement.
+        Op::Reshape { .. } | Op::Flatten { .. } | Op::Squeeze | Op::Unsqueeze => {
+            movement::reshape(target, x()?, y()?)
+        }
+        Op::Transpose { perm } => movement::transpose(target, x()?, perm, y()?),
+        Op::Expand => movement::expand(target, x()?, y()?),
+        Op::Tile => movement::tile(target, inputs, y()?),
+        Op::Concat { axis } => movement::concat(target, inputs, *axis, y()?),
+        Op::Split { axis, parts } => {
+            let x = x()?;
+            let len = x.shape[shape::axis(*axis, x.shape.len())?];
+            let sizes = optional_integers(inputs, 1, "sizes of a split")?;
+            let sizes = shape::split_sizes(len, *parts, sizes.as_deref())?;
+            movement::split(target, x, *axis, outputs, &sizes)
+        }
+        Op::Slice => movement::slice(target, inputs, y()?),
+        Op::DepthToSpace { block, column_row_depth } => {
+            movement::depth_to_space(target, x()?, *block, *column_row_depth, y()?)
+        }
+        Op::SpaceToDepth { block } => movement::space_to_depth(target, x()?, *block, y()?),
+        other => Err(LowerError::unsupported(other.name())),
+    }
 }

@@ -76,7 +76,7 @@ pub fn map(target: &mut dyn Target, mut map: Map<'_>) -> Result<(), LowerError> 
 }
 
 /// Sorts, drops and merges axes.
-fn arrange(map: &mut Map<'_>) {
+pub fn arrange(map: &mut Map<'_>) {
     let first = &map.stores[0].strides;
     let mut order: Vec<usize> = (0..map.dims.len()).filter(|&axis| map.dims[axis] > 1).collect();
     order.sort_by_key(|&axis| std::cmp::Reverse(first[axis]));

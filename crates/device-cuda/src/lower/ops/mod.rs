@@ -1,0 +1,13 @@
+//! What each operator does on the device: generated kernels, and calls into libraries.
+
+pub mod ctype;
+pub mod elementwise;
+pub mod fused;
+pub mod indexed;
+pub mod map;
+pub mod movement;
+pub mod operands;
+pub mod pool;
+pub mod reduce;
+pub mod rows;
+pub mod target;
