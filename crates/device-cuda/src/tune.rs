@@ -91,11 +91,7 @@ impl Tuning {
     ///
     /// # Errors
     /// `Unsupported` when no choice works.
-    pub fn choose<P: Problem>(
-        &self,
-        problem: &P,
-        stream: &Stream,
-    ) -> Result<P::Choice, CudaError> {
+    pub fn choose<P: Problem>(&self, problem: &P, stream: &Stream) -> Result<P::Choice, CudaError> {
         self.context.make_current()?;
         let key = problem.key();
         if let Some(choice) = self.remembered::<P>(&key)

@@ -25,6 +25,10 @@ const CHOICES: usize = 10;
 const REDUCTIONS: u32 = sys::cublasLtReductionScheme_t::CUBLASLT_REDUCTION_SCHEME_NONE as u32
     | sys::cublasLtReductionScheme_t::CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE as u32;
 
+/// The library's words for taking a matrix as it lies, and transposed.
+const OP_N: i32 = 0;
+const OP_T: i32 = 1;
+
 /// A product that can be put on a stream.
 pub struct Call {
     handle: Arc<Handle>,
@@ -53,7 +57,8 @@ impl Call {
         let (a, b, d) = (operands[0], operands[1], operands[2]);
         let mut rest = operands[3..].iter().copied();
         let c = if product.c.is_some() { rest.next().expect("an address of c") } else { d };
-        let bias = if product.bias { Some(rest.next().expect("an address of the bias")) } else { None };
+        let bias =
+            if product.bias { Some(rest.next().expect("an address of the bias")) } else { None };
         let description = Description::new(product)?;
         if let Some(bias) = bias {
             description.set(DescAttribute::CUBLASLT_MATMUL_DESC_BIAS_POINTER, &bias)?;
@@ -124,7 +129,8 @@ pub fn choices(blas: &Blas, product: &Product) -> Result<Vec<ProductChoice>, Cud
     }
     let preference = OwnedPreference::new(product.alignment)?;
     // SAFETY: plain data for which zero is a valid value.
-    let mut results: [sys::cublasLtMatmulHeuristicResult_t; CHOICES] = unsafe { std::mem::zeroed() };
+    let mut results: [sys::cublasLtMatmulHeuristicResult_t; CHOICES] =
+        unsafe { std::mem::zeroed() };
     let mut found = 0;
     let Description { operation, layouts: [a, b, c, d] } = &description;
     // SAFETY: all descriptors live; at most `CHOICES` results are written.
@@ -163,11 +169,11 @@ fn pointer(address: Address) -> *const c_void {
 struct Scalar([u8; 8]);
 
 impl Scalar {
-    fn new(compute: Compute, value: f32) -> Scalar {
+    fn new(compute: Compute, value: f64) -> Scalar {
         let mut bytes = [0; 8];
         match compute {
-            Compute::F32 | Compute::Tf32 => bytes[..4].copy_from_slice(&value.to_ne_bytes()),
-            Compute::F64 => bytes.copy_from_slice(&f64::from(value).to_ne_bytes()),
+            Compute::F32 | Compute::Tf32 => bytes[..4].copy_from_slice(&(value as f32).to_ne_bytes()),
+            Compute::F64 => bytes.copy_from_slice(&value.to_ne_bytes()),
             Compute::I32 => bytes[..4].copy_from_slice(&(value as i32).to_ne_bytes()),
         }
         Scalar(bytes)
@@ -220,10 +226,7 @@ impl Description {
                 Layout::new(output, m, n, &product.d, batch)?,
             ],
         };
-        let operation = |matrix: &Matrix| {
-            let transposed = sys::cublasOperation_t::CUBLAS_OP_T as i32;
-            if matrix.transposed { transposed } else { sys::cublasOperation_t::CUBLAS_OP_N as i32 }
-        };
+        let operation = |matrix: &Matrix| if matrix.transposed { OP_T } else { OP_N };
         description.set(DescAttribute::CUBLASLT_MATMUL_DESC_TRANSA, &operation(&product.b))?;
         description.set(DescAttribute::CUBLASLT_MATMUL_DESC_TRANSB, &operation(&product.a))?;
         let epilogue = match (product.round, product.bias) {
@@ -267,7 +270,13 @@ impl Layout {
         let mut raw = std::ptr::null_mut();
         // SAFETY: writes one handle, destroyed in `drop`.
         check("cublasLtMatrixLayoutCreate", unsafe {
-            sys::cublasLtMatrixLayoutCreate(&mut raw, dtype, side as u64, across as u64, step as i64)
+            sys::cublasLtMatrixLayoutCreate(
+                &mut raw,
+                dtype,
+                side as u64,
+                across as u64,
+                step as i64,
+            )
         })?;
         let layout = Layout { raw };
         if batch > 1 {

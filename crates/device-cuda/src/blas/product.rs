@@ -26,8 +26,8 @@ pub struct Product {
     /// Layout of `c`, where there is one.
     pub c: Option<Matrix>,
     pub d: Matrix,
-    pub alpha: f32,
-    pub beta: f32,
+    pub alpha: f64,
+    pub beta: f64,
     pub bias: bool,
     pub round: Round,
     /// What every address is a multiple of, in bytes.

@@ -68,7 +68,9 @@ impl Bench {
         end.record(stream)?;
         end.synchronize()?;
         // Generous, for this includes what the host needs for the calls.
-        if limit_ns.is_some_and(|limit| end.since_ns(&start).is_ok_and(|ns| ns > 3 * limit + 60_000)) {
+        if limit_ns
+            .is_some_and(|limit| end.since_ns(&start).is_ok_and(|ns| ns > 3 * limit + 60_000))
+        {
             return Ok(None);
         }
         let graph = capture(stream, || (0..REPEATS).try_for_each(|_| once()))?;
@@ -144,7 +146,9 @@ mod tests {
             bytes.chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect();
         assert_eq!(values.len(), 1000);
         assert!(values.iter().all(|value| value.abs() <= 1.0));
-        assert!(values.iter().any(|&value| value < -0.5) && values.iter().any(|&value| value > 0.5));
+        assert!(
+            values.iter().any(|&value| value < -0.5) && values.iter().any(|&value| value > 0.5)
+        );
         assert_eq!(pattern(DType::F16, 7).len(), 7);
     }
 }

@@ -2,7 +2,7 @@
 
 use super::conv_problem::{Filter, Form, WithEpilogue};
 use super::map::{Access, Map, map};
-use super::product::{input, output};
+use super::operands::{input, optional, output};
 use super::product_calls::{Finish, emit_best};
 use crate::dnn::{Convolution, Direction, Layout};
 use crate::driver::Address;
@@ -33,11 +33,10 @@ pub fn conv(
     inputs: &[Option<Value>],
     outputs: &[Option<Value>],
 ) -> Result<(), LowerError> {
-    let (x, w, y) = (input(inputs, 0)?, input(inputs, 1)?, output(outputs)?);
-    let bias = inputs.get(2).and_then(Option::as_ref);
-    let residual = inputs.get(3).and_then(Option::as_ref);
-    let windows = conv_geometry(conv, &x.shape, &w.shape)
-        .map_err(|error| LowerError::Invalid(error.to_string()))?;
+    let (x, w, y) = (input(inputs, 0)?, input(inputs, 1)?, output(outputs, 0)?);
+    let bias = optional(inputs, 2);
+    let residual = optional(inputs, 3);
+    let windows = conv_geometry(conv, &x.shape, &w.shape)?;
     if y.elements() == 0 {
         return Ok(());
     }
@@ -74,10 +73,10 @@ pub fn conv_transpose(
     inputs: &[Option<Value>],
     outputs: &[Option<Value>],
 ) -> Result<(), LowerError> {
-    let (x, w, y) = (input(inputs, 0)?, input(inputs, 1)?, output(outputs)?);
-    let bias = inputs.get(2).and_then(Option::as_ref);
-    let windows = conv_transpose_geometry(conv, output_padding, output_shape, &x.shape, &w.shape)
-        .map_err(|error| LowerError::Invalid(error.to_string()))?;
+    let (x, w, y) = (input(inputs, 0)?, input(inputs, 1)?, output(outputs, 0)?);
+    let bias = optional(inputs, 2);
+    let windows =
+        conv_transpose_geometry(conv, output_padding, output_shape, &x.shape, &w.shape)?;
     if y.elements() == 0 {
         return Ok(());
     }
@@ -86,11 +85,7 @@ pub fn conv_transpose(
     }
     let x = ordered(emitter, x, y.order)?;
     // It is the convolution from the result to the input, run backward.
-    let backward: Vec<Window> = windows
-        .iter()
-        .map(|window| reversed(window).ok_or(()))
-        .collect::<Result<_, ()>>()
-        .map_err(|()| LowerError::unsupported("a transposed convolution whose pads exceed it"))?;
+    let backward: Vec<Window> = windows.iter().filter_map(reversed).collect();
     let convolution = described(emitter, Direction::BackwardData, &backward, [y, w, &x])?;
     let filter = Filter::of(w, y.order);
     let mut operands = vec![y.address, w.address, x.address];

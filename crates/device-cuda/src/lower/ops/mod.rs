@@ -1,5 +1,7 @@
 //! What each operator does on the device: generated kernels, and calls into libraries.
 
+pub mod conv;
+mod conv_problem;
 pub mod ctype;
 pub mod elementwise;
 pub mod fused;
@@ -8,6 +10,9 @@ pub mod map;
 pub mod movement;
 pub mod operands;
 pub mod pool;
+pub mod product;
+mod product_calls;
+pub mod product_integer;
 pub mod reduce;
 pub mod rows;
 pub mod target;

@@ -1,6 +1,7 @@
 //! Matrix products: MatMul, Linear, Gemm.
 
 use super::map::{Access, Map, map};
+use super::operands::{input, optional, output};
 use super::product_calls::{Finish, emit_best};
 use super::product_integer;
 use crate::blas::{Compute, Matrix, Product, ProductChoice, Round};
@@ -18,12 +19,17 @@ pub fn matmul(
     inputs: &[Option<Value>],
     outputs: &[Option<Value>],
 ) -> Result<(), LowerError> {
-    let (a, b, y) = (input(inputs, 0)?, input(inputs, 1)?, output(outputs)?);
+    let (a, b, y) = (input(inputs, 0)?, input(inputs, 1)?, output(outputs, 0)?);
     let batches = Batches::new(&a.shape, &b.shape)?;
     if !a.dtype.is_float() {
         return product_integer::matmul(emitter, &batches, a, b, [None, None], y);
     }
-    multiply(emitter, &batches, [a.address, b.address, y.address], a.dtype, y.dtype)
+    if y.elements() == 0 {
+        return Ok(());
+    }
+    let arithmetic = compute(emitter.gpu, a.dtype);
+    let product = Product::dense(a.dtype, [batches.m, batches.n, batches.k], arithmetic);
+    multiply(emitter, &product, &batches.axes, [a.address, b.address, y.address])
 }
 
 /// Emits `Op::Linear`.
@@ -33,8 +39,8 @@ pub fn linear(
     inputs: &[Option<Value>],
     outputs: &[Option<Value>],
 ) -> Result<(), LowerError> {
-    let (x, w, y) = (input(inputs, 0)?, input(inputs, 1)?, output(outputs)?);
-    let bias = inputs.get(2).and_then(Option::as_ref);
+    let (x, w, y) = (input(inputs, 0)?, input(inputs, 1)?, output(outputs, 0)?);
+    let bias = optional(inputs, 2);
     let &[k, n] = w.shape.as_slice() else {
         return Err(LowerError::Invalid(format!("weights of shape {:?}", w.shape)));
     };
@@ -55,8 +61,8 @@ pub fn gemm(
     inputs: &[Option<Value>],
     outputs: &[Option<Value>],
 ) -> Result<(), LowerError> {
-    let (a, b, y) = (input(inputs, 0)?, input(inputs, 1)?, output(outputs)?);
-    let c = inputs.get(2).and_then(Option::as_ref).filter(|_| beta != 0.0);
+    let (a, b, y) = (input(inputs, 0)?, input(inputs, 1)?, output(outputs, 0)?);
+    let c = optional(inputs, 2).filter(|_| beta != 0.0);
     let &[m, n] = y.shape.as_slice() else {
         return Err(LowerError::Invalid(format!("Gemm into shape {:?}", y.shape)));
     };
@@ -65,7 +71,7 @@ pub fn gemm(
         return product_integer::gemm(emitter, [alpha, beta], [trans_a, trans_b], [a, b], c, y);
     }
     let mut affine = Affine::new(emitter, a.dtype, [m, n, k]);
-    affine.product.alpha = alpha;
+    affine.product.alpha = f64::from(alpha);
     if trans_a {
         affine.product.a = Matrix::columns(m);
     }
@@ -81,7 +87,7 @@ pub fn gemm(
             affine.bias = true;
         } else {
             affine.product.c = Some(Matrix::rows(n));
-            affine.product.beta = beta;
+            affine.product.beta = f64::from(beta);
         }
         let whole = shape == [m, n];
         let address = if whole || affine.bias { c.address } else { expanded(emitter, c, [m, n])? };
@@ -110,29 +116,30 @@ fn expanded(
     Ok(address)
 }
 
-/// Emits products of dense row-major matrices with broadcast leading axes. Addresses of a, b and the result.
+/// Emits one product for each index of `axes`, in as few calls as strides allow. Addresses of a, b and the result.
 pub fn multiply(
     emitter: &mut Emitter<'_>,
-    batches: &Batches,
+    product: &Product,
+    axes: &Axes,
     [a, b, y]: [Address; 3],
-    dtype: DType,
-    out: DType,
 ) -> Result<(), LowerError> {
-    let &Batches { m, k, n, .. } = batches;
-    let (strided, others) = batches.split();
+    let (strided, others) = axes.split(product);
     for index in others.indices() {
         let [at_a, at_b, at_y] = others.offsets(&index);
-        let mut affine = Affine::new(emitter, dtype, [m * strided.rows, n, k]);
-        affine.product.out = out;
-        affine.product.batch = strided.count;
-        affine.product.a.batch_step = strided.steps[0];
-        affine.product.b.batch_step = strided.steps[1];
-        affine.product.d.batch_step = strided.steps[2];
-        let size = dtype.size();
+        let mut affine = Affine::new(emitter, product.dtype, [product.m, product.n, product.k]);
+        affine.product = Product {
+            m: product.m * strided.rows,
+            batch: strided.count,
+            a: product.a.every(strided.steps[0]),
+            b: product.b.every(strided.steps[1]),
+            d: product.d.every(strided.steps[2]),
+            ..product.clone()
+        };
+        let size = product.dtype.size();
         let operands = vec![
             a + (at_a * size) as Address,
             b + (at_b * size) as Address,
-            y + (at_y * out.size()) as Address,
+            y + (at_y * product.out.size()) as Address,
         ];
         affine.emit(emitter, operands)?;
     }
@@ -254,7 +261,7 @@ impl Problem for Affine<'_> {
 
     fn key(&self) -> String {
         let blas = &self.gpu.blas;
-        let (form, _) = (Product { bias: self.bias, ..self.product.clone() }, ());
+        let form = Product { bias: self.bias, ..self.product.clone() };
         format!("{} {:?}", blas.problem(&form).key(), self.activation)
     }
 
@@ -309,18 +316,12 @@ impl Problem for Affine<'_> {
     }
 }
 
-/// The matrices of a product with broadcast leading axes, as `numpy.matmul` sees them.
+/// Axes along which a product is repeated: size, and elements from one index to the next in a, b and the result.
+/// Outermost first, merged where they go on alike.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Batches {
-    pub m: usize,
-    pub k: usize,
-    pub n: usize,
-    /// Leading axes: size, and elements from one index to the next in a, b and the result. Outermost first, merged
-    /// where they go on alike.
-    pub axes: Vec<(usize, [usize; 3])>,
-}
+pub struct Axes(Vec<(usize, [usize; 3])>);
 
-/// The axis of a batch that one call covers.
+/// The axes of a batch that one call covers.
 pub struct Strided {
     /// How many times as many rows the matrix has.
     pub rows: usize,
@@ -328,10 +329,69 @@ pub struct Strided {
     pub steps: [usize; 3],
 }
 
-/// The axes that are left: one call for each of their indices.
-pub struct Others(Vec<(usize, [usize; 3])>);
+impl Axes {
+    /// Outermost first.
+    pub fn new(axes: impl IntoIterator<Item = (usize, [usize; 3])>) -> Axes {
+        let mut merged: Vec<(usize, [usize; 3])> = Vec::new();
+        for (count, steps) in axes {
+            match merged.last_mut() {
+                _ if count == 1 => {}
+                Some((outer, outer_steps))
+                    if (0..3).all(|at| outer_steps[at] == steps[at] * count) =>
+                {
+                    (*outer, *outer_steps) = (*outer * count, steps);
+                }
+                _ => merged.push((count, steps)),
+            }
+        }
+        Axes(merged)
+    }
+
+    /// What one call covers; what is left takes a call for each index.
+    pub fn split(&self, product: &Product) -> (Strided, Axes) {
+        let mut axes = self.0.clone();
+        // More rows of a, with the same b, are one larger matrix.
+        let rows_of = |matrix: &Matrix| product.m * matrix.step;
+        let continues = [rows_of(&product.a), 0, rows_of(&product.d)];
+        let mut rows = 1;
+        if !product.a.transposed
+            && let Some(at) = axes.iter().position(|&(_, steps)| steps == continues)
+        {
+            rows = axes.remove(at).0;
+        }
+        let largest = (0..axes.len()).max_by_key(|&at| axes[at].0);
+        let (count, steps) = largest.map_or((1, [0; 3]), |at| axes.remove(at));
+        (Strided { rows, count, steps }, Axes(axes))
+    }
+
+    pub fn indices(&self) -> Vec<Vec<usize>> {
+        self.0.iter().fold(vec![Vec::new()], |all, &(count, _)| {
+            let longer = |index: &Vec<usize>| {
+                let index = index.clone();
+                (0..count).map(move |last| [&index[..], &[last]].concat()).collect::<Vec<_>>()
+            };
+            all.iter().flat_map(longer).collect()
+        })
+    }
+
+    /// Elements from the first matrix of a, b and the result.
+    pub fn offsets(&self, index: &[usize]) -> [usize; 3] {
+        let sum = |at: usize| self.0.iter().zip(index).map(|((_, steps), &i)| steps[at] * i).sum();
+        [sum(0), sum(1), sum(2)]
+    }
+}
+
+/// The matrices of a product as `numpy.matmul` sees them: `[m, k]` by `[k, n]`, with broadcast leading axes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Batches {
+    pub m: usize,
+    pub k: usize,
+    pub n: usize,
+    pub axes: Axes,
+}
 
 impl Batches {
+    /// Of dense row-major operands.
     pub fn new(a: &[usize], b: &[usize]) -> Result<Batches, LowerError> {
         let mismatch = || LowerError::Invalid(format!("a product of shapes {a:?} and {b:?}"));
         let (a_lead, m, k) = match a {
@@ -361,66 +421,12 @@ impl Batches {
                 return Err(mismatch());
             }
             let step = |own: usize, step: usize| if own == 1 { 0 } else { step };
-            let own = [step(in_a, steps[0]), step(in_b, steps[1]), steps[2]];
-            if count != 1 {
-                match axes.last_mut() {
-                    Some((inner, inner_steps))
-                        if (0..3).all(|at| own[at] == inner_steps[at] * *inner) =>
-                    {
-                        *inner *= count;
-                    }
-                    _ => axes.push((count, own)),
-                }
-            }
+            axes.push((count, [step(in_a, steps[0]), step(in_b, steps[1]), steps[2]]));
             steps = [steps[0] * in_a, steps[1] * in_b, steps[2] * count];
         }
         axes.reverse();
-        Ok(Batches { m, k, n, axes })
+        Ok(Batches { m, k, n, axes: Axes::new(axes) })
     }
-
-    /// The largest axis, for one call; the others, for several.
-    pub fn split(&self) -> (Strided, Others) {
-        let mut axes = self.axes.clone();
-        // More rows of a, with the same b, are one larger matrix.
-        let whole = |&(_, steps): &(usize, [usize; 3])| {
-            steps == [self.m * self.k, 0, self.m * self.n]
-        };
-        let mut rows = 1;
-        if let Some(at) = axes.iter().position(whole) {
-            rows = axes.remove(at).0;
-        }
-        let largest = (0..axes.len()).max_by_key(|&at| axes[at].0);
-        let (count, steps) = largest.map_or((1, [0; 3]), |at| axes.remove(at));
-        (Strided { rows, count, steps }, Others(axes))
-    }
-}
-
-impl Others {
-    pub fn indices(&self) -> Vec<Vec<usize>> {
-        self.0.iter().fold(vec![Vec::new()], |all, &(count, _)| {
-            let longer = |index: &Vec<usize>| {
-                let index = index.clone();
-                (0..count).map(move |last| [&index[..], &[last]].concat()).collect::<Vec<_>>()
-            };
-            all.iter().flat_map(longer).collect()
-        })
-    }
-
-    /// Elements from the first matrix of a, b and the result.
-    pub fn offsets(&self, index: &[usize]) -> [usize; 3] {
-        let sum = |at: usize| self.0.iter().zip(index).map(|((_, steps), &i)| steps[at] * i).sum();
-        [sum(0), sum(1), sum(2)]
-    }
-}
-
-pub fn input(inputs: &[Option<Value>], index: usize) -> Result<&Value, LowerError> {
-    let input = inputs.get(index).and_then(Option::as_ref);
-    input.ok_or_else(|| LowerError::Invalid(format!("input {} is missing", index + 1)))
-}
-
-pub fn output(outputs: &[Option<Value>]) -> Result<&Value, LowerError> {
-    let output = outputs.first().and_then(Option::as_ref);
-    output.ok_or_else(|| LowerError::Invalid("the result has no place".to_owned()))
 }
 
 #[cfg(test)]
@@ -428,7 +434,7 @@ mod tests {
     use super::*;
 
     fn axes(a: &[usize], b: &[usize]) -> Vec<(usize, [usize; 3])> {
-        Batches::new(a, b).unwrap().axes
+        Batches::new(a, b).unwrap().axes.0
     }
 
     #[test]
@@ -443,14 +449,18 @@ mod tests {
 
     #[test]
     fn a_shared_right_operand_makes_one_larger_matrix() {
-        let (strided, others) = Batches::new(&[2, 3, 4, 5], &[5, 6]).unwrap().split();
+        let product = Product::dense(DType::F32, [4, 6, 5], Compute::F32);
+        let axes = Batches::new(&[2, 3, 4, 5], &[5, 6]).unwrap().axes;
+        let (strided, others) = axes.split(&product);
         assert_eq!((strided.rows, strided.count), (6, 1));
         assert_eq!(others.indices(), [vec![]]);
     }
 
     #[test]
     fn what_one_call_cannot_cover_takes_several() {
-        let (strided, others) = Batches::new(&[2, 1, 4, 5], &[3, 5, 6]).unwrap().split();
+        let product = Product::dense(DType::F32, [4, 6, 5], Compute::F32);
+        let axes = Batches::new(&[2, 1, 4, 5], &[3, 5, 6]).unwrap().axes;
+        let (strided, others) = axes.split(&product);
         assert_eq!((strided.rows, strided.count, strided.steps), (1, 3, [0, 30, 24]));
         assert_eq!(others.indices(), [vec![0], vec![1]]);
         assert_eq!(others.offsets(&[1]), [20, 0, 72]);

@@ -1,0 +1,212 @@
+//! Engines: the library's ways to run a graph, and which of them may be chosen.
+
+use super::convolution::Convolution;
+use super::descriptor::Descriptor;
+use super::graph::Graph;
+use super::{Dnn, plan};
+use crate::driver::CudaError;
+use cudarc::cudnn::sys::{
+    cudnnBackendAttributeName_t as Name, cudnnBackendAttributeType_t as Type,
+    cudnnBackendBehaviorNote_t as Behavior, cudnnBackendDescriptorType_t as Kind,
+    cudnnBackendHeurMode_t as Heuristic, cudnnBackendNumericalNote_t as Numerical,
+};
+use serde::{Deserialize, Serialize};
+use sublet_graph::DType;
+
+/// An engine and its settings, in the library's own words.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EngineChoice {
+    engine: i64,
+    /// Kind and value of each setting.
+    knobs: Vec<(u32, i64)>,
+    pub(super) workspace_bytes: usize,
+    /// Whether the graph has a residual whose factor is zero.
+    pub(super) unused_residual: bool,
+}
+
+/// How many engines of one graph are offered.
+const CHOICES: usize = 7;
+/// How many of those may be compiled when they are made, which takes a good part of a second each.
+const COMPILED: usize = 2;
+/// How many recommendations are looked at.
+const LOOKED_AT: usize = 32;
+/// More scratch memory than this is not worth it.
+const WORKSPACE_BYTES: usize = 512 << 20;
+/// More settings than any engine has.
+const KNOBS: usize = 64;
+
+/// Engines that compute the convolution with the arithmetic it allows, best first as the library guesses.
+pub fn choices(dnn: &Dnn, convolution: &Convolution) -> Result<Vec<EngineChoice>, CudaError> {
+    let mut choices = Vec::new();
+    let unused_residual = convolution.fused.is_some_and(|fused| !fused.residual);
+    for unused_residual in [false].into_iter().chain(unused_residual.then_some(true)) {
+        match offered(dnn, convolution, unused_residual) {
+            Ok(offered) => choices.extend(offered),
+            Err(error) if error.is_unsupported() => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(choices)
+}
+
+fn offered(
+    dnn: &Dnn,
+    convolution: &Convolution,
+    unused_residual: bool,
+) -> Result<Vec<EngineChoice>, CudaError> {
+    let graph = Graph::new(dnn, convolution, unused_residual)?;
+    let mut choices: Vec<EngineChoice> = Vec::new();
+    let mut compiled = 0;
+    for mode in [Heuristic::CUDNN_HEUR_MODE_A, Heuristic::CUDNN_HEUR_MODE_FALLBACK] {
+        // What is recommended for want of better serves only then.
+        if mode == Heuristic::CUDNN_HEUR_MODE_FALLBACK && choices.len() > 1 {
+            break;
+        }
+        for config in recommended(&graph, mode)? {
+            if choices.len() == CHOICES {
+                break;
+            }
+            match examined(dnn, &graph, &config, convolution, compiled < COMPILED) {
+                Ok(Some((choice, was_compiled))) => {
+                    let choice = EngineChoice { unused_residual, ..choice };
+                    compiled += usize::from(was_compiled);
+                    if !choices.contains(&choice) {
+                        choices.push(choice);
+                    }
+                }
+                Ok(None) => {}
+                Err(error) if error.is_unsupported() => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+    Ok(choices)
+}
+
+fn recommended(graph: &Graph, mode: Heuristic) -> Result<Vec<Descriptor>, CudaError> {
+    let heuristic = Descriptor::new(Kind::CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR)?
+        .with_descriptors(Name::CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH, &[&graph.graph])?
+        .with_code(
+            Name::CUDNN_ATTR_ENGINEHEUR_MODE,
+            Type::CUDNN_TYPE_HEUR_MODE,
+            mode as u32,
+        )?
+        .finalize();
+    let found = heuristic.and_then(|heuristic| {
+        heuristic.descriptors(
+            Name::CUDNN_ATTR_ENGINEHEUR_RESULTS,
+            Kind::CUDNN_BACKEND_ENGINECFG_DESCRIPTOR,
+            LOOKED_AT,
+        )
+    });
+    match found {
+        Err(error) if error.is_unsupported() => Ok(Vec::new()),
+        other => other,
+    }
+}
+
+/// The choice that a configuration is, and whether it was compiled; `None` when it may not be chosen.
+fn examined(
+    dnn: &Dnn,
+    graph: &Graph,
+    config: &Descriptor,
+    convolution: &Convolution,
+    may_compile: bool,
+) -> Result<Option<(EngineChoice, bool)>, CudaError> {
+    let engine = config
+        .descriptors(
+            Name::CUDNN_ATTR_ENGINECFG_ENGINE,
+            Kind::CUDNN_BACKEND_ENGINE_DESCRIPTOR,
+            1,
+        )?
+        .pop();
+    let Some(engine) = engine else { return Ok(None) };
+    let notes = engine.codes(
+        Name::CUDNN_ATTR_ENGINE_NUMERICAL_NOTE,
+        Type::CUDNN_TYPE_NUMERICAL_NOTE,
+        KNOBS,
+    )?;
+    if notes.iter().any(|&note| !allows(convolution, note)) {
+        return Ok(None);
+    }
+    let behavior = engine.codes(
+        Name::CUDNN_ATTR_ENGINE_BEHAVIOR_NOTE,
+        Type::CUDNN_TYPE_BEHAVIOR_NOTE,
+        KNOBS,
+    )?;
+    let is_compiled =
+        behavior.contains(&(Behavior::CUDNN_BEHAVIOR_NOTE_RUNTIME_COMPILATION as u32));
+    if is_compiled && !may_compile {
+        return Ok(None);
+    }
+    let knobs = config.descriptors(
+        Name::CUDNN_ATTR_ENGINECFG_KNOB_CHOICES,
+        Kind::CUDNN_BACKEND_KNOB_CHOICE_DESCRIPTOR,
+        KNOBS,
+    )?;
+    let knobs = knobs.iter().map(knob).collect::<Result<Vec<_>, _>>()?;
+    let choice = EngineChoice {
+        engine: engine.i64(Name::CUDNN_ATTR_ENGINE_GLOBAL_INDEX)?,
+        knobs,
+        workspace_bytes: 0,
+        unused_residual: false,
+    };
+    // Made again from its description, as it will be whenever it is remembered.
+    let plan = plan::finished(dnn, &self::config(graph, &choice)?)?;
+    let workspace_bytes = plan::workspace_bytes(&plan)?;
+    let fits = workspace_bytes <= WORKSPACE_BYTES;
+    Ok(fits.then_some((EngineChoice { workspace_bytes, ..choice }, is_compiled)))
+}
+
+fn knob(choice: &Descriptor) -> Result<(u32, i64), CudaError> {
+    let kinds = choice.codes(
+        Name::CUDNN_ATTR_KNOB_CHOICE_KNOB_TYPE,
+        Type::CUDNN_TYPE_KNOB_TYPE,
+        1,
+    )?;
+    let kind = kinds.first().copied();
+    let kind = kind.ok_or_else(|| CudaError::unsupported("a setting of an engine", "no kind"))?;
+    Ok((kind, choice.i64(Name::CUDNN_ATTR_KNOB_CHOICE_KNOB_VALUE)?))
+}
+
+/// Whether an engine with that numerical note may compute the convolution.
+fn allows(convolution: &Convolution, note: u32) -> bool {
+    let is = |known: Numerical| note == known as u32;
+    let full_f32 = convolution.dtype == DType::F32 && !convolution.tf32;
+    let forbidden = is(Numerical::CUDNN_NUMERICAL_NOTE_NONDETERMINISTIC)
+        || is(Numerical::CUDNN_NUMERICAL_NOTE_REDUCED_PRECISION_REDUCTION)
+        || is(Numerical::CUDNN_NUMERICAL_NOTE_WINOGRAD_TILE_13x13)
+        || is(Numerical::CUDNN_NUMERICAL_NOTE_DOWN_CONVERT_INPUTS)
+            && convolution.dtype == DType::F32
+        || is(Numerical::CUDNN_NUMERICAL_NOTE_TENSOR_CORE) && full_f32;
+    !forbidden
+}
+
+/// The configuration that a choice describes.
+pub fn config(graph: &Graph, choice: &EngineChoice) -> Result<Descriptor, CudaError> {
+    let engine = Descriptor::new(Kind::CUDNN_BACKEND_ENGINE_DESCRIPTOR)?
+        .with_descriptors(Name::CUDNN_ATTR_ENGINE_OPERATION_GRAPH, &[&graph.graph])?
+        .with_i64s(Name::CUDNN_ATTR_ENGINE_GLOBAL_INDEX, &[choice.engine])?
+        .finalize()?;
+    let mut knobs = Vec::new();
+    for &(kind, value) in &choice.knobs {
+        let knob = Descriptor::new(Kind::CUDNN_BACKEND_KNOB_CHOICE_DESCRIPTOR)?
+            .with_code(
+                Name::CUDNN_ATTR_KNOB_CHOICE_KNOB_TYPE,
+                Type::CUDNN_TYPE_KNOB_TYPE,
+                kind,
+            )?
+            .with_i64s(Name::CUDNN_ATTR_KNOB_CHOICE_KNOB_VALUE, &[value])?
+            .finalize()?;
+        knobs.push(knob);
+    }
+    let config = Descriptor::new(Kind::CUDNN_BACKEND_ENGINECFG_DESCRIPTOR)?
+        .with_descriptors(Name::CUDNN_ATTR_ENGINECFG_ENGINE, &[&engine])?;
+    let config = if knobs.is_empty() {
+        config
+    } else {
+        let knobs: Vec<&Descriptor> = knobs.iter().collect();
+        config.with_descriptors(Name::CUDNN_ATTR_ENGINECFG_KNOB_CHOICES, &knobs)?
+    };
+    config.finalize()
+}
