@@ -26,7 +26,7 @@ pub fn emit(
         | Op::Conv { .. }
         | Op::ConvTranspose { .. }
         | Op::ConvInteger(_)
-        | Op::QLinearConv(_) => Err(LowerError::unsupported(op.name())),
+        | Op::QLinearConv(_) => super::ops::libraries::emit(emitter, op, inputs, outputs),
         _ => own(emitter, op, inputs, outputs),
     }
 }

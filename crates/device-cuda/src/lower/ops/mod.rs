@@ -1,18 +1,26 @@
 //! What each operator does on the device: generated kernels, and calls into libraries.
 
+pub mod attention;
+mod attention_weights;
 pub mod conv;
+pub mod conv_integer;
 mod conv_problem;
 pub mod ctype;
 pub mod elementwise;
 pub mod fused;
 pub mod indexed;
+pub mod libraries;
 pub mod map;
 pub mod movement;
 pub mod operands;
 pub mod pool;
 pub mod product;
+pub mod product_einsum;
 mod product_calls;
 pub mod product_integer;
 pub mod reduce;
 pub mod rows;
 pub mod target;
+
+#[cfg(test)]
+mod tests;

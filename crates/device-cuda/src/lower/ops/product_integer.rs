@@ -28,7 +28,11 @@ pub fn matmul(
     let &Batches { m, k, n, .. } = batches;
     let zeros = [zero(zeros[0], m, "rows")?, zero(zeros[1], n, "columns")?];
     let product = Product::dense(a.dtype, [m, n, k], Compute::I32);
-    emit(emitter, &product, &batches.axes, [a, b, y], zeros)
+    if y.elements() == 0 {
+        return Ok(());
+    }
+    let of = [a, b, y].map(|value| (value.address, value.dtype));
+    emit(emitter, &product, &batches.axes, of, zeros)
 }
 
 /// Emits `Op::MatMulInteger`: a, b, zero points of a (one, or one per row) and of b (one, or one per column).
@@ -125,7 +129,10 @@ pub fn gemm(
     if trans_b {
         product.b = Matrix::columns(k);
     }
-    emit(emitter, &product, &Axes::new([]), [a, b, y], [None, None])?;
+    if y.elements() == 0 {
+        return Ok(());
+    }
+    multiply(emitter, &product, &Axes::new([]), [a.address, b.address, y.address])?;
     if alpha == 1.0 && c.is_none() {
         return Ok(());
     }
@@ -165,22 +172,30 @@ fn is_zero(literal: &Literal) -> bool {
     literal.bytes().iter().all(|&byte| byte == 0)
 }
 
+/// Emits products of one type of integers for each index of `axes`. Addresses of a, b and the result.
+pub fn multiply(
+    emitter: &mut Emitter<'_>,
+    product: &Product,
+    axes: &Axes,
+    addresses: [Address; 3],
+) -> Result<(), LowerError> {
+    let of = addresses.map(|address| (address, product.dtype));
+    emit(emitter, product, axes, of, [None, None])
+}
+
 fn emit(
     emitter: &mut Emitter<'_>,
     product: &Product,
     axes: &Axes,
-    [a, b, y]: [&Value; 3],
+    [a, b, y]: [(Address, DType); 3],
     zeros: [Option<(Address, usize)>; 2],
 ) -> Result<(), LowerError> {
     let &Product { m, n, k, .. } = product;
-    if y.elements() == 0 {
-        return Ok(());
-    }
     let source = format!(
         "\ntypedef {} A;\ntypedef {} B;\ntypedef {} Y;\n{}",
-        stored(a.dtype),
-        stored(b.dtype),
-        stored(y.dtype),
+        stored(a.1),
+        stored(b.1),
+        stored(y.1),
         include_str!("../../kernels/product_integer.cu")
     );
     let (strided, others) = axes.split(product);
@@ -192,8 +207,8 @@ fn emit(
     };
     for index in others.indices() {
         let [at_a, at_b, at_y] = others.offsets(&index);
-        let at = |value: &Value, elements: usize| {
-            Argument::Address(value.address + (elements * value.dtype.size()) as Address)
+        let at = |(address, dtype): (Address, DType), elements: usize| {
+            Argument::Address(address + (elements * dtype.size()) as Address)
         };
         let size = |size: usize| Argument::I64(size as i64);
         // A matrix: elements from row to row, from column to column, from matrix to matrix.
