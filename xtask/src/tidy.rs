@@ -21,6 +21,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("device", &["units", "graph", "plan"]),
     ("device-cpu", &["units", "graph", "plan", "device"]),
     ("device-cuda", &["units", "graph", "plan", "device"]),
+    ("devices", &["device", "device-cpu", "device-cuda"]),
     ("engine", &["units", "graph", "import", "plan", "pool", "sched", "device"]),
     ("server", &["units", "graph", "engine"]),
     ("catalog", &[]),
@@ -29,6 +30,21 @@ const EDGES: &[(&str, &[&str])] = &[
     (
         "bench",
         &["units", "graph", "engine", "server", "device", "device-cpu", "catalog", "conformance"],
+    ),
+    (
+        "bench-gpu",
+        &[
+            "units",
+            "graph",
+            "import",
+            "plan",
+            "device",
+            "device-cpu",
+            "devices",
+            "engine",
+            "server",
+            "conformance",
+        ],
     ),
     (
         "sublet",
@@ -41,6 +57,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "sched",
             "device",
             "device-cpu",
+            "devices",
             "engine",
             "server",
             "catalog",
@@ -53,11 +70,11 @@ const EDGES: &[(&str, &[&str])] = &[
 const OWNED: &[(&str, &[&str])] = &[
     ("cudarc", &["device-cuda"]),
     ("axum", &["server", "bench"]),
-    ("tonic", &["server", "bench", "sublet"]),
+    ("tonic", &["server", "bench", "bench-gpu", "sublet"]),
     ("hyper", &["server"]),
     ("rten-gemm", &["device-cpu"]),
-    ("clap", &["sublet", "xtask", "bench", "conformance", "fuzz"]),
-    ("anyhow", &["sublet", "xtask", "bench", "conformance", "fuzz"]),
+    ("clap", &["sublet", "xtask", "bench", "bench-gpu", "conformance", "fuzz"]),
+    ("anyhow", &["sublet", "xtask", "bench", "bench-gpu", "conformance", "fuzz"]),
 ];
 
 /// Crates below `engine`: they are told the time and given bytes.
