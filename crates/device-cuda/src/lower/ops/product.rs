@@ -453,7 +453,7 @@ mod tests {
         let axes = Batches::new(&[2, 3, 4, 5], &[5, 6]).unwrap().axes;
         let (strided, others) = axes.split(&product);
         assert_eq!((strided.rows, strided.count), (6, 1));
-        assert_eq!(others.indices(), [vec![]]);
+        assert_eq!(others.indices(), [Vec::<usize>::new()]);
     }
 
     #[test]
