@@ -5,9 +5,11 @@
 
 mod emitter;
 pub mod fuse;
+pub mod ops;
+mod order;
 mod place;
 mod program;
-mod step;
+pub mod step;
 mod value;
 
 pub use emitter::{Emitter, Gpu};

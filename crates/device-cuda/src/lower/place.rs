@@ -1,5 +1,6 @@
 //! Where the values of a program lie in a lane's arena.
 
+use super::Order;
 use super::fuse::Group;
 use sublet_graph::Op;
 use sublet_plan::{Arena, Operand, Place, Plan, SlotId, Step};
@@ -26,8 +27,8 @@ pub struct Placement {
 ///
 /// # Errors
 /// The name of a slot's step whose shape only the run tells, or a plan whose arena would overflow.
-pub fn place(plan: &Plan, groups: &[Group]) -> Result<Placement, String> {
-    let views = views(plan, groups);
+pub fn place(plan: &Plan, groups: &[Group], orders: &[Order]) -> Result<Placement, String> {
+    let views = views(plan, groups, orders);
     let lives = lives(plan, groups, &views);
     let mut arena = Arena::default();
     let mut homes = vec![Home::Nowhere; plan.slots.len()];
@@ -77,14 +78,20 @@ pub fn is_view(op: &Op) -> bool {
     }
 }
 
-/// For each slot, what it is a view of.
-fn views(plan: &Plan, groups: &[Group]) -> Vec<Option<Operand>> {
+/// For each slot, what it is a view of. Only a row-major value can be one of another shape.
+fn views(plan: &Plan, groups: &[Group], orders: &[Order]) -> Vec<Option<Operand>> {
+    let is_plain = |operand: &Operand| match operand {
+        Operand::Slot(slot) => orders[slot.0 as usize] == Order::RowMajor,
+        Operand::Weight(_) | Operand::Literal(_) => true,
+    };
     let mut views = vec![None; plan.slots.len()];
     for group in groups {
         let [only] = group.steps[..] else { continue };
         let step: &Step = &plan.steps[only];
         if let (true, Some(Some(from)), Some(Some(to))) =
             (is_view(&step.op), step.inputs.first(), step.outputs.first())
+            && is_plain(from)
+            && is_plain(&Operand::Slot(*to))
         {
             views[to.0 as usize] = Some(*from);
         }
@@ -160,8 +167,9 @@ mod tests {
     /// Writes each value's name into every unit of its range, and reads it back where it is used.
     fn check(plan: &Plan) {
         let groups = fuse::groups(plan);
-        let placement = place(plan, &groups).unwrap();
-        let views = views(plan, &groups);
+        let orders = vec![Order::RowMajor; plan.slots.len()];
+        let placement = place(plan, &groups, &orders).unwrap();
+        let views = views(plan, &groups, &orders);
         let mut memory: HashMap<usize, SlotId> = HashMap::new();
         let range = |slot: SlotId| match placement.homes[slot.0 as usize] {
             Home::Arena(offset) => {
@@ -202,7 +210,8 @@ mod tests {
     #[test]
     fn values_share_the_arena() {
         let plan = plan(sublet_catalog::perceptron(1, 12, 64), &[64, 64]);
-        let placement = place(&plan, &fuse::groups(&plan)).unwrap();
+        let orders = vec![Order::RowMajor; plan.slots.len()];
+        let placement = place(&plan, &fuse::groups(&plan), &orders).unwrap();
         assert!(placement.bytes <= 3 * 64 * 64 * 4, "{} bytes for a chain", placement.bytes);
     }
 }

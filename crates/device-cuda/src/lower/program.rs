@@ -1,6 +1,7 @@
 //! From a plan to a program, for one lane and one region.
 
 use super::fuse::{self, Group};
+use super::order;
 use super::place::{self, Home, Placement};
 use super::{Emitter, Gpu, LowerError, Order, Value};
 use crate::driver::{Address, CudaError, CudaErrorKind, DeviceBlock};
@@ -26,7 +27,8 @@ pub fn lower(
     let unsupported =
         |what: String, place: &str| DeviceError::Unsupported { what, place: place.to_owned() };
     let groups = fuse::groups(plan);
-    let placement = place::place(plan, &groups).map_err(|what| {
+    let orders = order::orders(plan, &groups, image, gpu.precision);
+    let placement = place::place(plan, &groups, &orders).map_err(|what| {
         let dynamic = plan.steps.iter().find(|step| {
             step.outputs.iter().flatten().any(|&slot| plan.slot_shape(slot).is_none())
         });
@@ -35,7 +37,8 @@ pub fn lower(
     let values_at = arena + ARENA_HEADER_BYTES as u64;
     let (constants, constant_at) =
         constants(gpu, &plan.literals).map_err(|error| error.at("constants of a plan"))?;
-    let scope = Scope { plan, image, region, values_at, placement: &placement, constant_at };
+    let scope =
+        Scope { plan, image, region, values_at, placement: &placement, orders, constant_at };
     let scratch = values_at + placement.bytes.next_multiple_of(256) as u64;
     let mut emitter = Emitter::new(gpu, scratch, arena);
     for group in &groups {
@@ -114,6 +117,8 @@ struct Scope<'a> {
     region: Address,
     values_at: Address,
     placement: &'a Placement,
+    /// By slot.
+    orders: Vec<Order>,
     /// By index of the literal.
     constant_at: Vec<Address>,
 }
@@ -137,7 +142,7 @@ impl Scope<'_> {
                     Home::Nowhere => return None,
                 };
                 let (dtype, shape) = (slot.dtype, shape.clone());
-                Some(Value { dtype, shape, order: Order::RowMajor, address, known })
+                Some(Value { dtype, shape, order: self.orders[id.0 as usize], address, known })
             }
             Operand::Weight(id) => {
                 let weight = self.image.weight(id);
