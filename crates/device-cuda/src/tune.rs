@@ -145,8 +145,12 @@ impl Tuning {
                 locked(&self.loaded).insert(key.to_owned());
                 Ok(true)
             }
-            Err(error) if error.is_unsupported() => Ok(false),
-            Err(error) => Err(error),
+            Err(error) => {
+                if !error.is_unsupported() {
+                    stream.synchronize()?;
+                }
+                Ok(false)
+            }
         }
     }
 }
@@ -173,11 +177,14 @@ fn measure<P: Problem>(
                 among += 1;
                 continue;
             }
-            Err(error) if error.is_unsupported() => {
+            Err(error) => {
+                // What fails without harm to the device is only not chosen.
+                if !error.is_unsupported() {
+                    stream.synchronize()?;
+                }
                 refused = Some(error);
                 continue;
             }
-            Err(error) => return Err(error),
         };
         among += 1;
         match &best {

@@ -61,8 +61,10 @@ fn linear_layers_finish_their_products() {
     for dtype in [DType::F32, DType::F16, DType::BF16] {
         for (seed, activation) in activations.into_iter().enumerate() {
             for bias in [true, false] {
-                let mut case = Case::new(format!("{dtype} linear {activation:?} {bias}"), seed as u64);
-                let mut inputs = vec![case.input(dtype, &[2, 37, 96]), case.input(dtype, &[96, 160])];
+                let mut case =
+                    Case::new(format!("{dtype} linear {activation:?} {bias}"), seed as u64);
+                let mut inputs =
+                    vec![case.input(dtype, &[2, 37, 96]), case.input(dtype, &[96, 160])];
                 inputs.extend(bias.then(|| case.input(dtype, &[160])));
                 let y = case.node(Op::Linear { activation }, &inputs);
                 case.check(&solo, &[y], tolerance(dtype).max(1e-5));
@@ -168,15 +170,27 @@ fn convolutions() -> Vec<(Vec<usize>, Vec<usize>, Conv)> {
     let same = pads(&[1, 1, 1, 1]);
     vec![
         (vec![2, 8, 12, 10], vec![16, 8, 3, 3], same.clone()),
-        (vec![1, 3, 23, 23], vec![16, 3, 7, 7], Conv { strides: vec![2, 2], ..pads(&[3, 3, 3, 3]) }),
+        (
+            vec![1, 3, 23, 23],
+            vec![16, 3, 7, 7],
+            Conv { strides: vec![2, 2], ..pads(&[3, 3, 3, 3]) },
+        ),
         (vec![2, 16, 9, 9], vec![24, 16, 1, 1], plain_conv()),
         (vec![1, 16, 9, 9], vec![24, 16, 1, 1], Conv { strides: vec![2, 2], ..plain_conv() }),
         (vec![1, 8, 11, 13], vec![8, 8, 3, 3], pads(&[0, 1, 2, 3])),
         (vec![2, 16, 10, 10], vec![32, 4, 3, 3], Conv { group: 4, ..same.clone() }),
         (vec![2, 16, 10, 10], vec![16, 1, 3, 3], Conv { group: 16, ..same.clone() }),
-        (vec![1, 8, 14, 14], vec![8, 8, 3, 3], Conv { dilations: vec![2, 2], ..pads(&[2, 2, 2, 2]) }),
+        (
+            vec![1, 8, 14, 14],
+            vec![8, 8, 3, 3],
+            Conv { dilations: vec![2, 2], ..pads(&[2, 2, 2, 2]) },
+        ),
         (vec![1, 8, 12, 7], vec![8, 8, 1, 7], pads(&[0, 3, 0, 3])),
-        (vec![1, 5, 9, 9], vec![7, 5, 3, 3], Conv { auto_pad: AutoPad::SameUpper, strides: vec![2, 2], ..plain_conv() }),
+        (
+            vec![1, 5, 9, 9],
+            vec![7, 5, 3, 3],
+            Conv { auto_pad: AutoPad::SameUpper, strides: vec![2, 2], ..plain_conv() },
+        ),
         (vec![2, 8, 40], vec![12, 8, 5], pads(&[2, 2])),
         (vec![1, 4, 6, 7, 8], vec![8, 4, 3, 3, 3], pads(&[1, 1, 1, 1, 1, 1])),
     ]
@@ -194,7 +208,8 @@ fn convolutions_with_bias_residual_and_activation() {
                 (true, false, Activation::Clip { low: 0.0, high: 0.4 }),
                 (true, true, Activation::Swish { alpha: 1.0 }),
             ] {
-                let name = format!("{dtype} {x:?} by {w:?} {conv:?} {bias} {residual} {activation:?}");
+                let name =
+                    format!("{dtype} {x:?} by {w:?} {conv:?} {bias} {residual} {activation:?}");
                 let mut case = Case::new(name, seed as u64);
                 let mut inputs = vec![case.input(dtype, &x), case.input(dtype, &w), None, None];
                 if bias {
@@ -222,7 +237,11 @@ fn convolutions_one_after_the_other() {
     for options in ["cuda:0", "cuda:0,tf32=on"] {
         let Some(solo) = device(options) else { return };
         for dtype in [DType::F32, DType::F16, DType::BF16] {
-            chain(&solo, dtype, if options.ends_with("on") { 5e-3 } else { 4.0 * tolerance(dtype) });
+            chain(
+                &solo,
+                dtype,
+                if options.ends_with("on") { 5e-3 } else { 4.0 * tolerance(dtype) },
+            );
         }
     }
 }
@@ -316,7 +335,8 @@ fn attention_in_both_layouts() {
             {
                 for inside in [false, true] {
                     let op = Attention { is_causal, softcap, ..plain_attention() };
-                    let op = if inside { Attention { q_num_heads: 4, kv_num_heads, ..op } } else { op };
+                    let op =
+                        if inside { Attention { q_num_heads: 4, kv_num_heads, ..op } } else { op };
                     let mut case =
                         Case::new(format!("{dtype} {op:?} {mask:?} {kv_num_heads}"), seed as u64);
                     let shape = |heads: usize, size: usize| match inside {

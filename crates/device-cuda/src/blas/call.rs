@@ -20,7 +20,7 @@ use sublet_graph::DType;
 /// What NVIDIA recommends for Hopper.
 const WORKSPACE_BYTES: u64 = 32 << 20;
 /// How many algorithms are asked for.
-const CHOICES: usize = 10;
+const CHOICES: usize = 8;
 /// Sums in one sequence, or partial sums kept in the type of computation and added in a fixed order.
 const REDUCTIONS: u32 = sys::cublasLtReductionScheme_t::CUBLASLT_REDUCTION_SCHEME_NONE as u32
     | sys::cublasLtReductionScheme_t::CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE as u32;
@@ -172,7 +172,9 @@ impl Scalar {
     fn new(compute: Compute, value: f64) -> Scalar {
         let mut bytes = [0; 8];
         match compute {
-            Compute::F32 | Compute::Tf32 => bytes[..4].copy_from_slice(&(value as f32).to_ne_bytes()),
+            Compute::F32 | Compute::Tf32 => {
+                bytes[..4].copy_from_slice(&(value as f32).to_ne_bytes())
+            }
             Compute::F64 => bytes.copy_from_slice(&value.to_ne_bytes()),
             Compute::I32 => bytes[..4].copy_from_slice(&(value as i32).to_ne_bytes()),
         }

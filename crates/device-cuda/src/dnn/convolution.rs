@@ -1,9 +1,9 @@
 //! A convolution as the library is asked for it.
 
+use super::Dnn;
 use super::engine::{self, EngineChoice};
 use super::graph::Graph;
 use super::plan::PlanCall;
-use super::Dnn;
 use crate::driver::{Address, CudaError};
 use crate::program::Enqueue;
 use crate::tune::Problem;

@@ -25,25 +25,30 @@ pub struct EngineChoice {
 }
 
 /// How many engines of one graph are offered.
-const CHOICES: usize = 7;
-/// How many of those may be compiled when they are made, which takes a good part of a second each.
-const COMPILED: usize = 2;
+const CHOICES: usize = 5;
 /// How many recommendations are looked at.
 const LOOKED_AT: usize = 32;
 /// More scratch memory than this is not worth it.
-const WORKSPACE_BYTES: usize = 512 << 20;
+const WORKSPACE_BYTES: usize = 256 << 20;
 /// More settings than any engine has.
 const KNOBS: usize = 64;
 
-/// Engines that compute the convolution with the arithmetic it allows, best first as the library guesses.
+/// Engines that compute the convolution with the arithmetic it allows, best first as the library guesses. Those that are
+/// compiled when they are made, which takes a good part of a second each, only for want of others.
 pub fn choices(dnn: &Dnn, convolution: &Convolution) -> Result<Vec<EngineChoice>, CudaError> {
+    let may_add = convolution.fused.is_some_and(|fused| !fused.residual);
     let mut choices = Vec::new();
-    let unused_residual = convolution.fused.is_some_and(|fused| !fused.residual);
-    for unused_residual in [false].into_iter().chain(unused_residual.then_some(true)) {
-        match offered(dnn, convolution, unused_residual) {
-            Ok(offered) => choices.extend(offered),
-            Err(error) if error.is_unsupported() => {}
-            Err(error) => return Err(error),
+    for may_compile in [false, true] {
+        for unused_residual in [false, true] {
+            let enough = choices.len() > usize::from(!may_compile);
+            if enough || (unused_residual && !may_add) {
+                continue;
+            }
+            match offered(dnn, convolution, unused_residual, may_compile) {
+                Ok(offered) => choices.extend(offered),
+                Err(error) if error.is_unsupported() => {}
+                Err(error) => return Err(error),
+            }
         }
     }
     Ok(choices)
@@ -53,23 +58,22 @@ fn offered(
     dnn: &Dnn,
     convolution: &Convolution,
     unused_residual: bool,
+    may_compile: bool,
 ) -> Result<Vec<EngineChoice>, CudaError> {
     let graph = Graph::new(dnn, convolution, unused_residual)?;
     let mut choices: Vec<EngineChoice> = Vec::new();
-    let mut compiled = 0;
     for mode in [Heuristic::CUDNN_HEUR_MODE_A, Heuristic::CUDNN_HEUR_MODE_FALLBACK] {
         // What is recommended for want of better serves only then.
         if mode == Heuristic::CUDNN_HEUR_MODE_FALLBACK && choices.len() > 1 {
             break;
         }
         for config in recommended(&graph, mode)? {
-            if choices.len() == CHOICES {
+            if choices.len() == if may_compile { 1 } else { CHOICES } {
                 break;
             }
-            match examined(dnn, &graph, &config, convolution, compiled < COMPILED) {
-                Ok(Some((choice, was_compiled))) => {
+            match examined(dnn, &graph, &config, convolution, may_compile) {
+                Ok(Some(choice)) => {
                     let choice = EngineChoice { unused_residual, ..choice };
-                    compiled += usize::from(was_compiled);
                     if !choices.contains(&choice) {
                         choices.push(choice);
                     }
@@ -86,11 +90,7 @@ fn offered(
 fn recommended(graph: &Graph, mode: Heuristic) -> Result<Vec<Descriptor>, CudaError> {
     let heuristic = Descriptor::new(Kind::CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR)?
         .with_descriptors(Name::CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH, &[&graph.graph])?
-        .with_code(
-            Name::CUDNN_ATTR_ENGINEHEUR_MODE,
-            Type::CUDNN_TYPE_HEUR_MODE,
-            mode as u32,
-        )?
+        .with_code(Name::CUDNN_ATTR_ENGINEHEUR_MODE, Type::CUDNN_TYPE_HEUR_MODE, mode as u32)?
         .finalize();
     let found = heuristic.and_then(|heuristic| {
         heuristic.descriptors(
@@ -105,20 +105,16 @@ fn recommended(graph: &Graph, mode: Heuristic) -> Result<Vec<Descriptor>, CudaEr
     }
 }
 
-/// The choice that a configuration is, and whether it was compiled; `None` when it may not be chosen.
+/// The choice that a configuration is; `None` when it may not be chosen.
 fn examined(
     dnn: &Dnn,
     graph: &Graph,
     config: &Descriptor,
     convolution: &Convolution,
     may_compile: bool,
-) -> Result<Option<(EngineChoice, bool)>, CudaError> {
+) -> Result<Option<EngineChoice>, CudaError> {
     let engine = config
-        .descriptors(
-            Name::CUDNN_ATTR_ENGINECFG_ENGINE,
-            Kind::CUDNN_BACKEND_ENGINE_DESCRIPTOR,
-            1,
-        )?
+        .descriptors(Name::CUDNN_ATTR_ENGINECFG_ENGINE, Kind::CUDNN_BACKEND_ENGINE_DESCRIPTOR, 1)?
         .pop();
     let Some(engine) = engine else { return Ok(None) };
     let notes = engine.codes(
@@ -152,18 +148,15 @@ fn examined(
         unused_residual: false,
     };
     // Made again from its description, as it will be whenever it is remembered.
-    let plan = plan::finished(dnn, &self::config(graph, &choice)?)?;
+    let plan = plan::finished(dnn, &self::config(graph, &choice)?.config)?;
     let workspace_bytes = plan::workspace_bytes(&plan)?;
     let fits = workspace_bytes <= WORKSPACE_BYTES;
-    Ok(fits.then_some((EngineChoice { workspace_bytes, ..choice }, is_compiled)))
+    Ok(fits.then_some(EngineChoice { workspace_bytes, ..choice }))
 }
 
 fn knob(choice: &Descriptor) -> Result<(u32, i64), CudaError> {
-    let kinds = choice.codes(
-        Name::CUDNN_ATTR_KNOB_CHOICE_KNOB_TYPE,
-        Type::CUDNN_TYPE_KNOB_TYPE,
-        1,
-    )?;
+    let kinds =
+        choice.codes(Name::CUDNN_ATTR_KNOB_CHOICE_KNOB_TYPE, Type::CUDNN_TYPE_KNOB_TYPE, 1)?;
     let kind = kinds.first().copied();
     let kind = kind.ok_or_else(|| CudaError::unsupported("a setting of an engine", "no kind"))?;
     Ok((kind, choice.i64(Name::CUDNN_ATTR_KNOB_CHOICE_KNOB_VALUE)?))
@@ -182,8 +175,15 @@ fn allows(convolution: &Convolution, note: u32) -> bool {
     !forbidden
 }
 
+/// A configuration with what it refers to.
+pub struct Config {
+    pub config: Descriptor,
+    _engine: Descriptor,
+    _knobs: Vec<Descriptor>,
+}
+
 /// The configuration that a choice describes.
-pub fn config(graph: &Graph, choice: &EngineChoice) -> Result<Descriptor, CudaError> {
+pub fn config(graph: &Graph, choice: &EngineChoice) -> Result<Config, CudaError> {
     let engine = Descriptor::new(Kind::CUDNN_BACKEND_ENGINE_DESCRIPTOR)?
         .with_descriptors(Name::CUDNN_ATTR_ENGINE_OPERATION_GRAPH, &[&graph.graph])?
         .with_i64s(Name::CUDNN_ATTR_ENGINE_GLOBAL_INDEX, &[choice.engine])?
@@ -191,11 +191,7 @@ pub fn config(graph: &Graph, choice: &EngineChoice) -> Result<Descriptor, CudaEr
     let mut knobs = Vec::new();
     for &(kind, value) in &choice.knobs {
         let knob = Descriptor::new(Kind::CUDNN_BACKEND_KNOB_CHOICE_DESCRIPTOR)?
-            .with_code(
-                Name::CUDNN_ATTR_KNOB_CHOICE_KNOB_TYPE,
-                Type::CUDNN_TYPE_KNOB_TYPE,
-                kind,
-            )?
+            .with_code(Name::CUDNN_ATTR_KNOB_CHOICE_KNOB_TYPE, Type::CUDNN_TYPE_KNOB_TYPE, kind)?
             .with_i64s(Name::CUDNN_ATTR_KNOB_CHOICE_KNOB_VALUE, &[value])?
             .finalize()?;
         knobs.push(knob);
@@ -205,8 +201,8 @@ pub fn config(graph: &Graph, choice: &EngineChoice) -> Result<Descriptor, CudaEr
     let config = if knobs.is_empty() {
         config
     } else {
-        let knobs: Vec<&Descriptor> = knobs.iter().collect();
-        config.with_descriptors(Name::CUDNN_ATTR_ENGINECFG_KNOB_CHOICES, &knobs)?
+        let all: Vec<&Descriptor> = knobs.iter().collect();
+        config.with_descriptors(Name::CUDNN_ATTR_ENGINECFG_KNOB_CHOICES, &all)?
     };
-    config.finalize()
+    Ok(Config { config: config.finalize()?, _engine: engine, _knobs: knobs })
 }

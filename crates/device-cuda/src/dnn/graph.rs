@@ -3,9 +3,9 @@
 //! Its engines for fused convolutions know one pattern: convolution, plus a residual, plus a bias, then an activation.
 //! Where nothing is to be added, that pattern still runs with a residual whose factor is zero.
 
+use super::Dnn;
 use super::convolution::{Convolution, Direction, Fused, Layout};
 use super::descriptor::Descriptor;
-use super::Dnn;
 use crate::driver::CudaError;
 use cudarc::cudnn::sys::{
     cudnnBackendAttributeName_t as Name, cudnnBackendAttributeType_t as Type,
@@ -92,11 +92,7 @@ impl Making {
         let dtype = if stored { self.dtype } else { self.compute };
         let tensor = Descriptor::new(Kind::CUDNN_BACKEND_TENSOR_DESCRIPTOR)?
             .with_i64s(Name::CUDNN_ATTR_TENSOR_UNIQUE_ID, &[id])?
-            .with_code(
-                Name::CUDNN_ATTR_TENSOR_DATA_TYPE,
-                Type::CUDNN_TYPE_DATA_TYPE,
-                dtype as u32,
-            )?
+            .with_code(Name::CUDNN_ATTR_TENSOR_DATA_TYPE, Type::CUDNN_TYPE_DATA_TYPE, dtype as u32)?
             .with_i64s(Name::CUDNN_ATTR_TENSOR_BYTE_ALIGNMENT, &[self.alignment])?
             .with_i64s(Name::CUDNN_ATTR_TENSOR_DIMENSIONS, &layout.sizes)?
             .with_i64s(Name::CUDNN_ATTR_TENSOR_STRIDES, &layout.steps)?

@@ -1,6 +1,7 @@
 //! An execution plan: an engine made ready, with the addresses it works on.
 
 use super::descriptor::Descriptor;
+use super::engine::Config;
 use super::graph::Graph;
 use super::{Dnn, Handle, check};
 use crate::driver::{Address, CudaError, Stream};
@@ -16,7 +17,7 @@ pub struct PlanCall {
     addresses: Descriptor,
     handle: Arc<Handle>,
     name: String,
-    _config: Descriptor,
+    _config: Config,
     _graph: Graph,
 }
 
@@ -38,12 +39,12 @@ impl PlanCall {
     pub fn new(
         dnn: &Dnn,
         graph: Graph,
-        config: Descriptor,
+        config: Config,
         operands: &[Address],
         workspace: Address,
         name: String,
     ) -> Result<PlanCall, CudaError> {
-        let plan = finished(dnn, &config)?;
+        let plan = finished(dnn, &config.config)?;
         let addresses = Descriptor::new(Kind::CUDNN_BACKEND_VARIANT_PACK_DESCRIPTOR)?
             .with_i64s(Name::CUDNN_ATTR_VARIANT_PACK_UNIQUE_IDS, &graph.operands)?
             .with_pointers(Name::CUDNN_ATTR_VARIANT_PACK_DATA_POINTERS, operands)?

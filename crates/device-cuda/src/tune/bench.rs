@@ -5,8 +5,11 @@ use crate::program::Enqueue;
 use half::{bf16, f16};
 use sublet_graph::DType;
 
-/// How often what is measured is repeated in one captured graph: alone, a short kernel takes less time than its launch.
-const REPEATS: usize = 6;
+/// How often what is measured is repeated in one captured graph, at most: alone, a short kernel takes less time than its
+/// launch.
+const REPEATS_MAX: u64 = 8;
+/// What the repetitions should take together, in nanoseconds.
+const REPEATED_NS: u64 = 2_000_000;
 /// How often the graph is replayed and timed; the median counts.
 const ROUNDS: usize = 3;
 /// What is kept from one problem to the next; larger blocks are given back.
@@ -68,12 +71,12 @@ impl Bench {
         end.record(stream)?;
         end.synchronize()?;
         // Generous, for this includes what the host needs for the calls.
-        if limit_ns
-            .is_some_and(|limit| end.since_ns(&start).is_ok_and(|ns| ns > 3 * limit + 60_000))
-        {
+        let about_ns = end.since_ns(&start)?;
+        if limit_ns.is_some_and(|limit| about_ns > 3 * limit + 60_000) {
             return Ok(None);
         }
-        let graph = capture(stream, || (0..REPEATS).try_for_each(|_| once()))?;
+        let repeats = (REPEATED_NS / about_ns.max(1)).clamp(1, REPEATS_MAX);
+        let graph = capture(stream, || (0..repeats).try_for_each(|_| once()))?;
         graph.launch(stream)?;
         let mut rounds = [0; ROUNDS];
         for round in &mut rounds {
@@ -81,7 +84,7 @@ impl Bench {
             graph.launch(stream)?;
             end.record(stream)?;
             end.synchronize()?;
-            *round = end.since_ns(&start)? / REPEATS as u64;
+            *round = end.since_ns(&start)? / repeats;
         }
         rounds.sort_unstable();
         Ok(Some(rounds[ROUNDS / 2]))

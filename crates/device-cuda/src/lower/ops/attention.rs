@@ -100,11 +100,7 @@ pub fn attention(
         return Ok(());
     }
     let scale = op.scale.map_or(1.0 / (query.size as f64).sqrt(), f64::from);
-    let result = Heads {
-        address: y.address,
-        size: values.size,
-        ..query
-    };
+    let result = Heads { address: y.address, size: values.size, ..query };
     emit(emitter, [query, keys, values, result], &weights, scale)
 }
 
@@ -180,7 +176,8 @@ fn with_past(
         return Ok(new);
     }
     let fits = past.is_none_or(|past| {
-        (past.batch, past.heads, past.size, past.dtype) == (new.batch, new.heads, new.size, new.dtype)
+        (past.batch, past.heads, past.size, past.dtype)
+            == (new.batch, new.heads, new.size, new.dtype)
     });
     if !fits {
         return Err(LowerError::Invalid("a past of keys or values that does not fit".into()));

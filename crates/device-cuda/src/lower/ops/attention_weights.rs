@@ -69,8 +69,8 @@ impl Weights {
     ) -> Result<(), LowerError> {
         let [_, heads, queries, keys] = self.shape;
         let lanes = match keys {
-            ..=1024 => 32,
-            ..=8192 => 256,
+            0..=1024 => 32,
+            1025..=8192 => 256,
             _ => 1024,
         };
         let rows_of_block = if lanes == 32 { 4 } else { 1 };

@@ -75,8 +75,7 @@ pub fn conv_transpose(
 ) -> Result<(), LowerError> {
     let (x, w, y) = (input(inputs, 0)?, input(inputs, 1)?, output(outputs, 0)?);
     let bias = optional(inputs, 2);
-    let windows =
-        conv_transpose_geometry(conv, output_padding, output_shape, &x.shape, &w.shape)?;
+    let windows = conv_transpose_geometry(conv, output_padding, output_shape, &x.shape, &w.shape)?;
     if y.elements() == 0 {
         return Ok(());
     }

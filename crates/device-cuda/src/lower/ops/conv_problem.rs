@@ -154,8 +154,7 @@ impl WithEpilogue<'_> {
             return Ok((Vec::new(), from));
         }
         let from = Value { address: from, ..filter.value.clone() };
-        let order =
-            if self.form.channels_last { Order::ChannelsLast } else { Order::RowMajor };
+        let order = if self.form.channels_last { Order::ChannelsLast } else { Order::RowMajor };
         let mut recorder = Recorder::new(self.gpu);
         let kernel = reordering(&from, &Value { address: to, order, ..from.clone() });
         map(&mut recorder, kernel).map_err(|error| match error {
@@ -213,9 +212,9 @@ impl Problem for WithEpilogue<'_> {
             ConvChoice::Fused(engine) | ConvChoice::Engine(engine) => {
                 dnn.problem(&self.convolution).scratch_bytes(engine)
             }
-            ConvChoice::ProductFused(inner) | ConvChoice::Product(inner) => self
-                .product()
-                .map_or(0, |product| blas.problem(&product).scratch_bytes(inner)),
+            ConvChoice::ProductFused(inner) | ConvChoice::Product(inner) => {
+                self.product().map_or(0, |product| blas.problem(&product).scratch_bytes(inner))
+            }
         };
         self.filter_bytes() + own
     }

@@ -13,9 +13,7 @@ pub fn emit(
     outputs: &[Option<Value>],
 ) -> Result<(), LowerError> {
     match op {
-        Op::Conv { conv, activation } => {
-            conv::conv(emitter, conv, *activation, inputs, outputs)
-        }
+        Op::Conv { conv, activation } => conv::conv(emitter, conv, *activation, inputs, outputs),
         Op::ConvTranspose { conv, output_padding, output_shape } => {
             let shape = output_shape.as_deref();
             conv::conv_transpose(emitter, conv, output_padding, shape, inputs, outputs)

@@ -81,8 +81,9 @@ pub fn gemm(
     let mut operands = vec![a.address, b.address, y.address];
     if let Some(c) = c {
         // Missing axes are at the front.
-        let shape: Vec<usize> =
-            std::iter::repeat_n(1, 2 - c.shape.len().min(2)).chain(c.shape.iter().copied()).collect();
+        let shape: Vec<usize> = std::iter::repeat_n(1, 2 - c.shape.len().min(2))
+            .chain(c.shape.iter().copied())
+            .collect();
         if shape == [1, n] && beta == 1.0 {
             affine.bias = true;
         } else {
@@ -97,11 +98,7 @@ pub fn gemm(
 }
 
 /// A matrix that broadcasts, written out in scratch memory.
-fn expanded(
-    emitter: &mut Emitter<'_>,
-    c: &Value,
-    dims: [usize; 2],
-) -> Result<Address, LowerError> {
+fn expanded(emitter: &mut Emitter<'_>, c: &Value, dims: [usize; 2]) -> Result<Address, LowerError> {
     let address = emitter.scratch(dims[0] * dims[1] * c.dtype.size());
     let strides = super::fused::broadcast_strides(c, &dims)?;
     let kernel = Map {

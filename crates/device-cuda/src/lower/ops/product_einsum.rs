@@ -233,11 +233,7 @@ fn contracted(
     let address = emitter.scratch(count(&order) * a.dtype.size());
     let float = a.dtype.is_float();
     let arithmetic = if float { compute(emitter.gpu, a.dtype) } else { Compute::I32 };
-    let product = Product {
-        a: in_a,
-        b: in_b,
-        ..Product::dense(a.dtype, [m, n, k], arithmetic)
-    };
+    let product = Product { a: in_a, b: in_b, ..Product::dense(a.dtype, [m, n, k], arithmetic) };
     if float {
         multiply(emitter, &product, &axes, [a.address, b.address, address])?;
     } else {

@@ -61,7 +61,8 @@ pub fn quantised_matmul(
     let rank = y.shape.len();
     let rows = if a.shape.len() > 1 { rank.checked_sub(2) } else { None };
     let columns = if b.shape.len() > 1 { rank.checked_sub(1) } else { None };
-    let scales = [(input(inputs, 1)?, rows), (input(inputs, 4)?, columns), (input(inputs, 6)?, None)];
+    let scales =
+        [(input(inputs, 1)?, rows), (input(inputs, 4)?, columns), (input(inputs, 6)?, None)];
     requantise(emitter, &sums, scales, optional(inputs, 7), y)
 }
 
@@ -74,9 +75,8 @@ pub fn requantise(
     zero: Option<&Value>,
     y: &Value,
 ) -> Result<(), LowerError> {
-    let steps = |value: &Value| -> Vec<i64> {
-        value.strides().iter().map(|&step| step as i64).collect()
-    };
+    let steps =
+        |value: &Value| -> Vec<i64> { value.strides().iter().map(|&step| step as i64).collect() };
     let mut loads = vec![Access { address: sums.address, dtype: DType::I32, strides: steps(sums) }];
     for (scale, axis) in scales {
         loads.push(along(scale, axis, &y.shape)?);
