@@ -181,6 +181,7 @@ fn reals(literal: &Literal) -> Vec<f64> {
         DType::F32 => literal.to_vec::<f32>().into_iter().map(f64::from).collect(),
         DType::F16 => literal.to_vec::<f16>().into_iter().map(f64::from).collect(),
         DType::BF16 => literal.to_vec::<bf16>().into_iter().map(f64::from).collect(),
+        DType::U32 => literal.to_vec::<u32>().into_iter().map(f64::from).collect(),
         _ => {
             let integers = literal.to_i64s();
             integers.expect("integers").into_iter().map(|value| value as f64).collect()
