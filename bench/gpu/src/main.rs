@@ -3,6 +3,7 @@
 
 mod exported;
 mod figures;
+mod isolated;
 mod models;
 mod ops;
 mod served;
@@ -58,7 +59,9 @@ enum Task {
     /// From the start of `sublet serve` with many models to the first answer
     Startup(startup::Options),
     /// ONNX's node tests
-    Ops(ops::Options),
+    Ops(ops::NodeTests),
+    /// Generated problems, against the CPU kernels
+    Problems(ops::Problems),
 }
 
 impl Common {
@@ -88,6 +91,7 @@ fn main() -> Result<()> {
         Task::Soak(options) => soak::run(&common, &options),
         Task::Serve(options) => serve::run(&common, &options),
         Task::Startup(options) => startup::run(&common, &options),
-        Task::Ops(options) => ops::run(&common, &options),
+        Task::Ops(options) => ops::node_tests(&common, &options),
+        Task::Problems(options) => ops::generated(&common, &options),
     }
 }

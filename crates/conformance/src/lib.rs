@@ -9,6 +9,7 @@ mod compare;
 mod direct;
 mod model;
 pub mod onnx_node;
+pub mod problems;
 pub mod reference;
 mod target;
 mod tensors;
