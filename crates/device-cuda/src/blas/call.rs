@@ -20,7 +20,7 @@ use sublet_graph::DType;
 /// What NVIDIA recommends for Hopper.
 const WORKSPACE_BYTES: u64 = 32 << 20;
 /// How many algorithms are asked for.
-const CHOICES: usize = 8;
+const CHOICES: usize = 16;
 /// Sums in one sequence, or partial sums kept in the type of computation and added in a fixed order.
 const REDUCTIONS: u32 = sys::cublasLtReductionScheme_t::CUBLASLT_REDUCTION_SCHEME_NONE as u32
     | sys::cublasLtReductionScheme_t::CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE as u32;

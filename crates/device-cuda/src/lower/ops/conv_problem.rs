@@ -1,9 +1,11 @@
 //! The ways to compute a convolution with its epilogue, to be measured against each other.
 
 use super::conv::{finish, reordering};
+use super::conv_depthwise::{Depthwise, DepthwiseChoice};
 use super::map::map;
 use super::product::compute;
 use super::product_calls::Recorder;
+use super::target::Target;
 use crate::blas::{Matrix, Product, ProductChoice, Round};
 use crate::dnn::{Convolution, Direction, EngineChoice, Fused};
 use crate::driver::{Address, CudaError};
@@ -62,7 +64,12 @@ pub enum ConvChoice {
     ProductFused(ProductChoice),
     /// The product alone; a kernel does the rest.
     Product(ProductChoice),
+    /// A kernel of our own does all.
+    Depthwise(DepthwiseChoice),
 }
+
+/// How many of the library's algorithms for products are tried.
+const PRODUCTS: usize = 8;
 
 impl WithEpilogue<'_> {
     fn fused(&self) -> Option<Convolution> {
@@ -126,6 +133,11 @@ impl WithEpilogue<'_> {
         Some(Product { bias: self.bias, round, c, beta, ..product })
     }
 
+    fn depthwise(&self) -> Option<Depthwise<'_>> {
+        let Form { channels_last, group, .. } = self.form;
+        Depthwise::new(&self.convolution, group, channels_last, self.activation)
+    }
+
     /// Bytes at the start of the scratch memory for weights in another order.
     fn filter_bytes(&self) -> usize {
         let filter = &self.form.filter;
@@ -157,10 +169,7 @@ impl WithEpilogue<'_> {
         let order = if self.form.channels_last { Order::ChannelsLast } else { Order::RowMajor };
         let mut recorder = Recorder::new(self.gpu);
         let kernel = reordering(&from, &Value { address: to, order, ..from.clone() });
-        map(&mut recorder, kernel).map_err(|error| match error {
-            LowerError::Cuda(error) => error,
-            other => CudaError::unsupported("reordering weights", other.to_string()),
-        })?;
+        map(&mut recorder, kernel).map_err(recorded)?;
         Ok((recorder.calls, to))
     }
 }
@@ -191,15 +200,18 @@ impl Problem for WithEpilogue<'_> {
     fn choices(&self) -> Result<Vec<ConvChoice>, CudaError> {
         let (dnn, blas) = (&self.gpu.dnn, &self.gpu.blas);
         let mut choices = Vec::new();
+        if let Some(depthwise) = self.depthwise() {
+            choices.extend(depthwise.choices().into_iter().map(ConvChoice::Depthwise));
+        }
         if let Some(fused) = self.fused() {
             choices.extend(dnn.problem(&fused).choices()?.into_iter().map(ConvChoice::Fused));
         }
         if let Some(product) = self.product_fused() {
             let offered = blas.problem(&product).choices()?;
-            choices.extend(offered.into_iter().map(ConvChoice::ProductFused));
+            choices.extend(offered.into_iter().take(PRODUCTS).map(ConvChoice::ProductFused));
         } else if let Some(product) = self.product() {
             let offered = blas.problem(&product).choices()?;
-            choices.extend(offered.into_iter().map(ConvChoice::Product));
+            choices.extend(offered.into_iter().take(PRODUCTS).map(ConvChoice::Product));
         }
         let offered = dnn.problem(&self.convolution).choices()?;
         choices.extend(offered.into_iter().map(ConvChoice::Engine));
@@ -212,6 +224,7 @@ impl Problem for WithEpilogue<'_> {
             ConvChoice::Fused(engine) | ConvChoice::Engine(engine) => {
                 dnn.problem(&self.convolution).scratch_bytes(engine)
             }
+            ConvChoice::Depthwise(_) => 0,
             ConvChoice::ProductFused(inner) | ConvChoice::Product(inner) => {
                 self.product().map_or(0, |product| blas.problem(&product).scratch_bytes(inner))
             }
@@ -251,6 +264,15 @@ impl Problem for WithEpilogue<'_> {
                 all.extend(bias);
                 calls.extend(blas.problem(&product).calls(inner, &all, scratch)?);
             }
+            ConvChoice::Depthwise(inner) => {
+                let depthwise = self.depthwise().ok_or_else(gone)?;
+                let mut rest = operands[3..].iter().copied();
+                let bias = if self.bias { rest.next() } else { None };
+                let launch = depthwise.launch(*inner, [x, w, y], bias, rest.next());
+                let mut recorder = Recorder::new(self.gpu);
+                recorder.launch(launch).map_err(recorded)?;
+                calls.extend(recorder.calls);
+            }
             ConvChoice::Product(inner) => {
                 let product = self.product().ok_or_else(gone)?;
                 // Rows of the result are positions where channels are last, and channels otherwise.
@@ -260,5 +282,12 @@ impl Problem for WithEpilogue<'_> {
             }
         }
         Ok(calls)
+    }
+}
+
+fn recorded(error: LowerError) -> CudaError {
+    match error {
+        LowerError::Cuda(error) => error,
+        other => CudaError::unsupported("a kernel of a convolution", other.to_string()),
     }
 }

@@ -3,6 +3,7 @@
 pub mod attention;
 mod attention_weights;
 pub mod conv;
+mod conv_depthwise;
 pub mod conv_integer;
 mod conv_problem;
 pub mod ctype;
@@ -15,8 +16,8 @@ pub mod movement;
 pub mod operands;
 pub mod pool;
 pub mod product;
-pub mod product_einsum;
 mod product_calls;
+pub mod product_einsum;
 pub mod product_integer;
 pub mod reduce;
 pub mod rows;
