@@ -96,12 +96,24 @@ fn may_join(plan: &Plan, uses: &Uses, steps: &[usize]) -> bool {
     // What the earlier steps compute is read by none but their own group before it runs.
     let waits = |&step: &usize| {
         let outputs = plan.steps[step].outputs.iter().flatten();
-        outputs.flat_map(|&slot| uses.readers(slot)).all(|reader| *reader > last || steps.contains(reader))
+        outputs
+            .flat_map(|&slot| uses.readers(slot))
+            .all(|reader| *reader > last || steps.contains(reader))
     };
     if !alike || steps.len() > STEPS_MAX || !steps.iter().all(waits) {
         return false;
     }
     let group = group(plan, uses, steps.to_vec());
+    // What passes between the steps has one shape: nothing of it is read through a view.
+    let is_made =
+        |slot: SlotId| uses.producers[slot.0 as usize].is_some_and(|by| steps.contains(&by));
+    let is_view_inside = |input: &Operand| match input {
+        Operand::Slot(slot) => is_made(root(plan, *slot)),
+        Operand::Weight(_) | Operand::Literal(_) => false,
+    };
+    if group.inputs.iter().any(is_view_inside) {
+        return false;
+    }
     group.inputs.len() <= INPUTS_MAX && group.outputs.len() <= OUTPUTS_MAX
 }
 
@@ -128,7 +140,12 @@ fn group(plan: &Plan, uses: &Uses, steps: Vec<usize>) -> Group {
     Group { steps, inputs, outputs }
 }
 
-/// Who makes and who reads each slot.
+/// The slot that has the elements.
+fn root(plan: &Plan, slot: SlotId) -> SlotId {
+    plan.slot(slot).view_of.unwrap_or(slot)
+}
+
+/// Who makes each slot, and who reads it or a view of it.
 struct Uses {
     producers: Vec<Option<usize>>,
     readers: Vec<Vec<usize>>,
@@ -146,7 +163,7 @@ impl Uses {
         for (index, step) in plan.steps.iter().enumerate() {
             for operand in step.inputs.iter().flatten() {
                 if let Operand::Slot(slot) = operand {
-                    uses.readers[slot.0 as usize].push(index);
+                    uses.readers[root(plan, *slot).0 as usize].push(index);
                 }
             }
             for slot in step.outputs.iter().flatten() {
@@ -155,7 +172,7 @@ impl Uses {
         }
         for output in &plan.outputs {
             if let Operand::Slot(slot) = output.from {
-                uses.outputs[slot.0 as usize] = true;
+                uses.outputs[root(plan, slot).0 as usize] = true;
             }
         }
         uses

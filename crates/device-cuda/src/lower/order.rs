@@ -13,10 +13,18 @@ use sublet_plan::{Operand, Plan, SlotId};
 /// The order of every slot. Inputs and outputs of the plan are row-major.
 pub fn orders(plan: &Plan, groups: &[Group], image: &Image, precision: Precision) -> Vec<Order> {
     let mut orders = vec![Order::RowMajor; plan.slots.len()];
+    // What is also seen in another shape is row-major: a view is the same bytes.
+    let mut is_viewed = vec![false; plan.slots.len()];
+    for root in plan.slots.iter().filter_map(|slot| slot.view_of) {
+        is_viewed[root.0 as usize] = true;
+    }
     for group in groups {
         for &output in &group.outputs {
             let is_given = plan.outputs.iter().any(|given| given.from == Operand::Slot(output));
-            if !is_given && lies_last(plan, group, output, image, precision, &orders) {
+            if !is_given
+                && !is_viewed[output.0 as usize]
+                && lies_last(plan, group, output, image, precision, &orders)
+            {
                 orders[output.0 as usize] = Order::ChannelsLast;
             }
         }

@@ -84,7 +84,7 @@ fn views(plan: &Plan, groups: &[Group], orders: &[Order]) -> Vec<Option<Operand>
         Operand::Slot(slot) => orders[slot.0 as usize] == Order::RowMajor,
         Operand::Weight(_) | Operand::Literal(_) => true,
     };
-    let mut views = vec![None; plan.slots.len()];
+    let mut views: Vec<_> = plan.slots.iter().map(|slot| slot.view_of.map(Operand::Slot)).collect();
     for group in groups {
         let [only] = group.steps[..] else { continue };
         let step: &Step = &plan.steps[only];
