@@ -115,6 +115,7 @@ def to_onnx(torch, options, model, spec, dtype, batch, dynamic, outputs, path):
                     model, inputs, str(path), opset_version=OPSET, input_names=list(values),
                     output_names=outputs, dynamic_axes=axes, do_constant_folding=True, **newer,
                 )
+            check_types(path, dtype, outputs)
             return way
         except Exception as error:  # noqa: BLE001: the next way may do
             failures.append(f"{way}: {type(error).__name__}: {str(error)[:500]}")
@@ -122,6 +123,18 @@ def to_onnx(torch, options, model, spec, dtype, batch, dynamic, outputs, path):
             if hasattr(model, "mask"):
                 model.mask = None
     raise RuntimeError("no exporter did it:\n" + "\n".join(failures))
+
+
+def check_types(path, dtype, outputs):
+    """An exporter may compute a model of half precision in f32: that is another model."""
+    import onnx
+
+    wanted = {"f32": onnx.TensorProto.FLOAT, "f16": onnx.TensorProto.FLOAT16}[dtype]
+    graph = onnx.load(str(path)).graph
+    found = [value.type.tensor_type.elem_type for value in graph.output]
+    if any(kind != wanted for kind in found):
+        names = [onnx.TensorProto.DataType.Name(kind) for kind in found]
+        raise RuntimeError(f"outputs of type {names} instead of {dtype}")
 
 
 def has_dynamo(torch):
