@@ -3,12 +3,15 @@
 //! `convolution` says what is computed; `graph` describes it to the library as a graph of operations; `engine` asks
 //! which engines can run the graph, and keeps those whose arithmetic is allowed; `plan` makes one of them callable.
 
+mod attention;
 mod convolution;
+mod convolution_graph;
 mod descriptor;
 mod engine;
 mod graph;
 mod plan;
 
+pub use attention::SdpAttention;
 pub use convolution::{Convolution, Direction, Fused, Layout};
 pub use engine::EngineChoice;
 

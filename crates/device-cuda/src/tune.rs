@@ -14,6 +14,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, ThreadId};
 use sublet_graph::DType;
 
 /// Something that can be computed in several ways.
@@ -56,6 +57,8 @@ pub struct Tuning {
     choices: Mutex<BTreeMap<String, Kept>>,
     /// Held while measuring, so that measurements do not disturb each other.
     bench: Mutex<Bench>,
+    /// The thread that holds it.
+    measuring: Mutex<Option<ThreadId>>,
     /// Problems whose choice has run in this process: its kernels are loaded.
     loaded: Mutex<HashSet<String>>,
 }
@@ -82,6 +85,7 @@ impl Tuning {
             file,
             choices: Mutex::new(kept.unwrap_or_default()),
             bench: Mutex::new(Bench::default()),
+            measuring: Mutex::new(None),
             loaded: Mutex::new(HashSet::new()),
         }
     }
@@ -99,14 +103,14 @@ impl Tuning {
         {
             return Ok(choice);
         }
-        let mut bench = locked(&self.bench);
+        let mut bench = self.bench()?;
         // Another lane may have measured it meanwhile.
         if let Some(choice) = self.remembered::<P>(&key)
             && locked(&self.loaded).contains(&key)
         {
             return Ok(choice);
         }
-        let (choice, kept) = measure(problem, &key, &mut bench, stream)?;
+        let (choice, kept) = measure(problem, &key, &mut bench.held, stream)?;
         let mut choices = locked(&self.choices);
         choices.insert(key.clone(), kept);
         let bytes = serde_json::to_vec(&*choices).expect("choices can be written as JSON");
@@ -114,6 +118,20 @@ impl Tuning {
         self.cache.put(&self.file, &bytes);
         locked(&self.loaded).insert(key);
         Ok(choice)
+    }
+
+    /// The bench, for one at a time.
+    ///
+    /// # Errors
+    /// `Unsupported` on the thread that has it: what is being measured must not be measured for.
+    fn bench(&self) -> Result<Held<'_>, CudaError> {
+        if *locked(&self.measuring) == Some(thread::current().id()) {
+            let text = "a choice within a choice was not made before";
+            return Err(CudaError::unsupported("choosing an algorithm", text));
+        }
+        let held = locked(&self.bench);
+        *locked(&self.measuring) = Some(thread::current().id());
+        Ok(Held { held, measuring: &self.measuring })
     }
 
     fn remembered<P: Problem>(&self, key: &str) -> Option<P::Choice> {
@@ -132,14 +150,14 @@ impl Tuning {
         if locked(&self.loaded).contains(key) {
             return Ok(true);
         }
-        let mut bench = locked(&self.bench);
-        let operands = bench.operands(&problem.operands(), stream)?;
-        let scratch = bench.scratch(problem.scratch_bytes(choice))?;
+        let mut bench = self.bench()?;
+        let operands = bench.held.operands(&problem.operands(), stream)?;
+        let scratch = bench.held.scratch(problem.scratch_bytes(choice))?;
         let run = problem.calls(choice, &operands, scratch).and_then(|calls| {
             calls.iter().try_for_each(|call| call.enqueue(stream))?;
             stream.synchronize()
         });
-        bench.shrink();
+        bench.held.shrink();
         match run {
             Ok(()) => {
                 locked(&self.loaded).insert(key.to_owned());
@@ -152,6 +170,18 @@ impl Tuning {
                 Ok(false)
             }
         }
+    }
+}
+
+/// The bench while a thread has it.
+struct Held<'a> {
+    held: MutexGuard<'a, Bench>,
+    measuring: &'a Mutex<Option<ThreadId>>,
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        *locked(self.measuring) = None;
     }
 }
 

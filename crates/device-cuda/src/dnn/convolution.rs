@@ -1,12 +1,14 @@
 //! A convolution as the library is asked for it.
 
 use super::Dnn;
-use super::engine::{self, EngineChoice};
+use super::convolution_graph::graph;
+use super::engine::{self, EngineChoice, Subject};
 use super::graph::Graph;
 use super::plan::PlanCall;
 use crate::driver::{Address, CudaError};
 use crate::program::Enqueue;
 use crate::tune::Problem;
+use cudarc::cudnn::sys::cudnnBackendNumericalNote_t as Numerical;
 use sublet_graph::DType;
 
 /// A convolution, or the inverse that a transposed convolution is. Groups follow from the channels of `x` and `w`.
@@ -76,6 +78,31 @@ impl Dnn {
     }
 }
 
+impl Subject for Convolution {
+    fn graph(&self, dnn: &Dnn, unused_residual: bool) -> Result<Graph, CudaError> {
+        graph(dnn, self, unused_residual)
+    }
+
+    fn takes_unused_residual(&self) -> bool {
+        self.fused.is_some_and(|fused| !fused.residual)
+    }
+
+    fn allows(&self, note: u32) -> bool {
+        let is = |known: Numerical| note == known as u32;
+        let full_f32 = self.dtype == DType::F32 && !self.tf32;
+        let forbidden = is(Numerical::CUDNN_NUMERICAL_NOTE_NONDETERMINISTIC)
+            || is(Numerical::CUDNN_NUMERICAL_NOTE_REDUCED_PRECISION_REDUCTION)
+            || is(Numerical::CUDNN_NUMERICAL_NOTE_WINOGRAD_TILE_13x13)
+            || is(Numerical::CUDNN_NUMERICAL_NOTE_DOWN_CONVERT_INPUTS) && self.dtype == DType::F32
+            || is(Numerical::CUDNN_NUMERICAL_NOTE_TENSOR_CORE) && full_f32;
+        !forbidden
+    }
+
+    fn is_compiled(&self) -> bool {
+        false
+    }
+}
+
 impl Problem for WithDnn<'_> {
     type Choice = EngineChoice;
 
@@ -132,7 +159,7 @@ impl Problem for WithDnn<'_> {
         operands: &[Address],
         scratch: Address,
     ) -> Result<Vec<Box<dyn Enqueue>>, CudaError> {
-        let graph = Graph::new(self.dnn, self.convolution, choice.unused_residual)?;
+        let graph = graph(self.dnn, self.convolution, choice.unused_residual)?;
         let config = engine::config(&graph, choice)?;
         let mut addresses = operands.to_vec();
         if choice.unused_residual {
@@ -140,7 +167,8 @@ impl Problem for WithDnn<'_> {
             addresses.push(operands[2]);
         }
         let name = name(self.convolution);
-        Ok(vec![Box::new(PlanCall::new(self.dnn, graph, config, &addresses, scratch, name)?)])
+        let call = PlanCall::new(self.dnn, graph, config, &addresses, scratch, name)?;
+        Ok(vec![Box::new(call)])
     }
 }
 

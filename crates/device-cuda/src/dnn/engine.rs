@@ -1,6 +1,5 @@
 //! Engines: the library's ways to run a graph, and which of them may be chosen.
 
-use super::convolution::Convolution;
 use super::descriptor::Descriptor;
 use super::graph::Graph;
 use super::{Dnn, plan};
@@ -8,10 +7,24 @@ use crate::driver::CudaError;
 use cudarc::cudnn::sys::{
     cudnnBackendAttributeName_t as Name, cudnnBackendAttributeType_t as Type,
     cudnnBackendBehaviorNote_t as Behavior, cudnnBackendDescriptorType_t as Kind,
-    cudnnBackendHeurMode_t as Heuristic, cudnnBackendNumericalNote_t as Numerical,
+    cudnnBackendHeurMode_t as Heuristic,
 };
 use serde::{Deserialize, Serialize};
-use sublet_graph::DType;
+
+/// What engines are wanted for.
+pub trait Subject {
+    /// `unused_residual`: with a residual whose factor is zero.
+    fn graph(&self, dnn: &Dnn, unused_residual: bool) -> Result<Graph, CudaError>;
+
+    /// Whether the graph may have such a residual.
+    fn takes_unused_residual(&self) -> bool;
+
+    /// Whether an engine with that numerical note may compute it.
+    fn allows(&self, note: u32) -> bool;
+
+    /// Whether its best engines are compiled when they are made, which takes a good part of a second each.
+    fn is_compiled(&self) -> bool;
+}
 
 /// An engine and its settings, in the library's own words.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,8 +37,16 @@ pub struct EngineChoice {
     pub(super) unused_residual: bool,
 }
 
+impl EngineChoice {
+    pub fn workspace_bytes(&self) -> usize {
+        self.workspace_bytes
+    }
+}
+
 /// How many engines of one graph are offered.
 const CHOICES: usize = 5;
+/// How many, when they may have to be compiled.
+const COMPILED: usize = 2;
 /// How many recommendations are looked at.
 const LOOKED_AT: usize = 32;
 /// More scratch memory than this is not worth it.
@@ -33,18 +54,18 @@ const WORKSPACE_BYTES: usize = 256 << 20;
 /// More settings than any engine has.
 const KNOBS: usize = 64;
 
-/// Engines that compute the convolution with the arithmetic it allows, best first as the library guesses. Those that are
-/// compiled when they are made, which takes a good part of a second each, only for want of others.
-pub fn choices(dnn: &Dnn, convolution: &Convolution) -> Result<Vec<EngineChoice>, CudaError> {
-    let may_add = convolution.fused.is_some_and(|fused| !fused.residual);
+/// Engines that compute the subject with the arithmetic it allows, best first as the library guesses. Those that are
+/// compiled when they are made are offered where they are the best, and else only for want of others.
+pub fn choices(dnn: &Dnn, subject: &impl Subject) -> Result<Vec<EngineChoice>, CudaError> {
     let mut choices = Vec::new();
-    for may_compile in [false, true] {
+    let compiled: &[bool] = if subject.is_compiled() { &[true] } else { &[false, true] };
+    for &may_compile in compiled {
         for unused_residual in [false, true] {
             let enough = choices.len() > usize::from(!may_compile);
-            if enough || (unused_residual && !may_add) {
+            if enough || (unused_residual && !subject.takes_unused_residual()) {
                 continue;
             }
-            match offered(dnn, convolution, unused_residual, may_compile) {
+            match offered(dnn, subject, unused_residual, may_compile) {
                 Ok(offered) => choices.extend(offered),
                 Err(error) if error.is_unsupported() => {}
                 Err(error) => return Err(error),
@@ -56,11 +77,11 @@ pub fn choices(dnn: &Dnn, convolution: &Convolution) -> Result<Vec<EngineChoice>
 
 fn offered(
     dnn: &Dnn,
-    convolution: &Convolution,
+    subject: &impl Subject,
     unused_residual: bool,
     may_compile: bool,
 ) -> Result<Vec<EngineChoice>, CudaError> {
-    let graph = Graph::new(dnn, convolution, unused_residual)?;
+    let graph = subject.graph(dnn, unused_residual)?;
     let mut choices: Vec<EngineChoice> = Vec::new();
     for mode in [Heuristic::CUDNN_HEUR_MODE_A, Heuristic::CUDNN_HEUR_MODE_FALLBACK] {
         // What is recommended for want of better serves only then.
@@ -68,10 +89,10 @@ fn offered(
             break;
         }
         for config in recommended(&graph, mode)? {
-            if choices.len() == if may_compile { 1 } else { CHOICES } {
+            if choices.len() == if may_compile { COMPILED } else { CHOICES } {
                 break;
             }
-            match examined(dnn, &graph, &config, convolution, may_compile) {
+            match examined(dnn, &graph, &config, subject, may_compile) {
                 Ok(Some(choice)) => {
                     let choice = EngineChoice { unused_residual, ..choice };
                     if !choices.contains(&choice) {
@@ -110,7 +131,7 @@ fn examined(
     dnn: &Dnn,
     graph: &Graph,
     config: &Descriptor,
-    convolution: &Convolution,
+    subject: &impl Subject,
     may_compile: bool,
 ) -> Result<Option<EngineChoice>, CudaError> {
     let engine = config
@@ -122,7 +143,7 @@ fn examined(
         Type::CUDNN_TYPE_NUMERICAL_NOTE,
         KNOBS,
     )?;
-    if notes.iter().any(|&note| !allows(convolution, note)) {
+    if notes.iter().any(|&note| !subject.allows(note)) {
         return Ok(None);
     }
     let behavior = engine.codes(
@@ -160,19 +181,6 @@ fn knob(choice: &Descriptor) -> Result<(u32, i64), CudaError> {
     let kind = kinds.first().copied();
     let kind = kind.ok_or_else(|| CudaError::unsupported("a setting of an engine", "no kind"))?;
     Ok((kind, choice.i64(Name::CUDNN_ATTR_KNOB_CHOICE_KNOB_VALUE)?))
-}
-
-/// Whether an engine with that numerical note may compute the convolution.
-fn allows(convolution: &Convolution, note: u32) -> bool {
-    let is = |known: Numerical| note == known as u32;
-    let full_f32 = convolution.dtype == DType::F32 && !convolution.tf32;
-    let forbidden = is(Numerical::CUDNN_NUMERICAL_NOTE_NONDETERMINISTIC)
-        || is(Numerical::CUDNN_NUMERICAL_NOTE_REDUCED_PRECISION_REDUCTION)
-        || is(Numerical::CUDNN_NUMERICAL_NOTE_WINOGRAD_TILE_13x13)
-        || is(Numerical::CUDNN_NUMERICAL_NOTE_DOWN_CONVERT_INPUTS)
-            && convolution.dtype == DType::F32
-        || is(Numerical::CUDNN_NUMERICAL_NOTE_TENSOR_CORE) && full_f32;
-    !forbidden
 }
 
 /// A configuration with what it refers to.

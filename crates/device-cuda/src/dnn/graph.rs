@@ -1,213 +1,161 @@
-//! The graph of operations that the library is given.
-//!
-//! Its engines for fused convolutions know one pattern: convolution, plus a residual, plus a bias, then an activation.
-//! Where nothing is to be added, that pattern still runs with a residual whose factor is zero.
+//! Graphs of operations, as the library is given them.
 
 use super::Dnn;
-use super::convolution::{Convolution, Direction, Fused, Layout};
+use super::convolution::Layout;
 use super::descriptor::Descriptor;
 use crate::driver::CudaError;
 use cudarc::cudnn::sys::{
     cudnnBackendAttributeName_t as Name, cudnnBackendAttributeType_t as Type,
-    cudnnBackendDescriptorType_t as Kind, cudnnConvolutionMode_t as ConvolutionMode,
-    cudnnDataType_t as DataType, cudnnPointwiseMode_t as Pointwise,
+    cudnnBackendDescriptorType_t as Kind, cudnnDataType_t as DataType,
+    cudnnPointwiseMode_t as Pointwise,
 };
 use sublet_graph::DType;
 
 /// A finished description; keeps alive what it refers to.
 pub struct Graph {
     pub graph: Descriptor,
-    /// Names of the operands in the graph, in the order of [`Convolution`]'s operands.
+    /// Names of the operands in the graph, in the order in which addresses are given.
     pub operands: Vec<i64>,
+    /// Names of single numbers that are given by value, and the numbers.
+    pub values: Vec<(i64, f32)>,
     _parts: Vec<Descriptor>,
 }
 
-const X: i64 = 1;
-const W: i64 = 2;
-const Y: i64 = 3;
-const BIAS: i64 = 4;
-const RESIDUAL: i64 = 5;
-/// What passes between operations is numbered from here.
-const INNER: i64 = 10;
+/// What passes between operations, and numbers, are named from here.
+const INNER: i64 = 100;
 
-impl Graph {
-    /// `unused_residual`: with a residual whose factor is zero.
-    pub fn new(
-        dnn: &Dnn,
-        convolution: &Convolution,
-        unused_residual: bool,
-    ) -> Result<Graph, CudaError> {
-        let mut making = Making {
-            dtype: data_type(convolution.dtype)?,
-            compute: compute_type(convolution.dtype),
-            alignment: convolution.alignment as i64,
+/// A graph under construction.
+pub struct Making {
+    pub dtype: DataType,
+    pub compute: DataType,
+    alignment: i64,
+    parts: Vec<Descriptor>,
+    operations: Vec<Part>,
+    values: Vec<(i64, f32)>,
+    inner: i64,
+}
+
+/// A descriptor made so far.
+#[derive(Clone, Copy)]
+pub struct Part(usize);
+
+impl Making {
+    /// Of operands of that type at addresses so aligned, in bytes.
+    pub fn new(dtype: DType, alignment: usize) -> Result<Making, CudaError> {
+        Ok(Making {
+            dtype: data_type(dtype)?,
+            compute: compute_type(dtype),
+            alignment: alignment as i64,
             parts: Vec::new(),
             operations: Vec::new(),
-        };
-        let c = convolution;
-        let mut operands = vec![X, W, Y];
-        let x = making.tensor(X, &c.x, true)?;
-        let w = making.tensor(W, &c.w, true)?;
-        match c.fused {
-            None => {
-                let y = making.tensor(Y, &c.y, true)?;
-                making.convolve(c, [x, w, y])?;
-            }
-            Some(fused) => {
-                operands.push(BIAS);
-                let has_residual = fused.residual || unused_residual;
-                operands.extend(has_residual.then_some(RESIDUAL));
-                let product = making.tensor(INNER, &c.y, false)?;
-                making.convolve(c, [x, w, product])?;
-                making.finish(c, fused, product, unused_residual)?;
-            }
-        }
+            values: Vec::new(),
+            inner: INNER,
+        })
+    }
+
+    /// The graph of the operations made; `operands` as [`Graph::operands`].
+    pub fn finished(self, dnn: &Dnn, operands: Vec<i64>) -> Result<Graph, CudaError> {
         let operations: Vec<&Descriptor> =
-            making.operations.iter().map(|&index| &making.parts[index]).collect();
+            self.operations.iter().map(|&operation| self.part(operation)).collect();
         let graph = Descriptor::new(Kind::CUDNN_BACKEND_OPERATIONGRAPH_DESCRIPTOR)?
             .with_handle(Name::CUDNN_ATTR_OPERATIONGRAPH_HANDLE, dnn.handle.raw)?
             .with_descriptors(Name::CUDNN_ATTR_OPERATIONGRAPH_OPS, &operations)?
             .finalize()?;
-        Ok(Graph { graph, operands, _parts: making.parts })
+        Ok(Graph { graph, operands, values: self.values, _parts: self.parts })
     }
-}
 
-/// Descriptors made so far; others name them by index.
-struct Making {
-    dtype: DataType,
-    compute: DataType,
-    alignment: i64,
-    parts: Vec<Descriptor>,
-    operations: Vec<usize>,
-}
-
-impl Making {
-    fn keep(&mut self, part: Descriptor) -> usize {
+    pub fn keep(&mut self, part: Descriptor) -> Part {
         self.parts.push(part);
-        self.parts.len() - 1
+        Part(self.parts.len() - 1)
     }
 
-    /// `stored`: in memory, in the convolution's type; else passed on in the type of computation.
-    fn tensor(&mut self, id: i64, layout: &Layout, stored: bool) -> Result<usize, CudaError> {
-        let dtype = if stored { self.dtype } else { self.compute };
-        let tensor = Descriptor::new(Kind::CUDNN_BACKEND_TENSOR_DESCRIPTOR)?
-            .with_i64s(Name::CUDNN_ATTR_TENSOR_UNIQUE_ID, &[id])?
-            .with_code(Name::CUDNN_ATTR_TENSOR_DATA_TYPE, Type::CUDNN_TYPE_DATA_TYPE, dtype as u32)?
-            .with_i64s(Name::CUDNN_ATTR_TENSOR_BYTE_ALIGNMENT, &[self.alignment])?
-            .with_i64s(Name::CUDNN_ATTR_TENSOR_DIMENSIONS, &layout.sizes)?
-            .with_i64s(Name::CUDNN_ATTR_TENSOR_STRIDES, &layout.steps)?
-            .with_bool(Name::CUDNN_ATTR_TENSOR_IS_VIRTUAL, !stored)?
+    pub fn part(&self, part: Part) -> &Descriptor {
+        &self.parts[part.0]
+    }
+
+    pub fn operation(&mut self, operation: Descriptor) {
+        let operation = self.keep(operation);
+        self.operations.push(operation);
+    }
+
+    /// An operand in memory.
+    pub fn stored(&mut self, id: i64, layout: &Layout) -> Result<Part, CudaError> {
+        let tensor = self.tensor(id, layout, self.dtype)?.finalize()?;
+        Ok(self.keep(tensor))
+    }
+
+    /// What passes from one operation to the next, in the type of computation.
+    pub fn inner(&mut self, layout: &Layout) -> Result<Part, CudaError> {
+        self.inner_of(layout, self.compute)
+    }
+
+    /// What passes from one operation to the next, in a type of its own.
+    pub fn inner_of(&mut self, layout: &Layout, dtype: DataType) -> Result<Part, CudaError> {
+        self.inner += 1;
+        let tensor = self
+            .tensor(self.inner, layout, dtype)?
+            .with_bool(Name::CUDNN_ATTR_TENSOR_IS_VIRTUAL, true)?
             .finalize()?;
         Ok(self.keep(tensor))
     }
 
-    fn convolve(&mut self, c: &Convolution, [x, w, y]: [usize; 3]) -> Result<(), CudaError> {
-        let description = Descriptor::new(Kind::CUDNN_BACKEND_CONVOLUTION_DESCRIPTOR)?
-            .with_code(
-                Name::CUDNN_ATTR_CONVOLUTION_COMP_TYPE,
-                Type::CUDNN_TYPE_DATA_TYPE,
-                self.compute as u32,
-            )?
-            .with_code(
-                Name::CUDNN_ATTR_CONVOLUTION_CONV_MODE,
-                Type::CUDNN_TYPE_CONVOLUTION_MODE,
-                ConvolutionMode::CUDNN_CROSS_CORRELATION as u32,
-            )?
-            .with_i64s(Name::CUDNN_ATTR_CONVOLUTION_SPATIAL_DIMS, &[c.strides.len() as i64])?
-            .with_i64s(Name::CUDNN_ATTR_CONVOLUTION_PRE_PADDINGS, &c.pad_begin)?
-            .with_i64s(Name::CUDNN_ATTR_CONVOLUTION_POST_PADDINGS, &c.pad_end)?
-            .with_i64s(Name::CUDNN_ATTR_CONVOLUTION_FILTER_STRIDES, &c.strides)?
-            .with_i64s(Name::CUDNN_ATTR_CONVOLUTION_DILATIONS, &c.dilations)?
+    /// A number, which is broadcast to `axes` axes.
+    pub fn number(&mut self, value: f32, axes: usize) -> Result<Part, CudaError> {
+        self.inner += 1;
+        self.values.push((self.inner, value));
+        let one = Layout { sizes: vec![1; axes], steps: vec![1; axes] };
+        let tensor = self
+            .tensor(self.inner, &one, DataType::CUDNN_DATA_FLOAT)?
+            .with_bool(Name::CUDNN_ATTR_TENSOR_IS_BY_VALUE, true)?
             .finalize()?;
-        let description = self.keep(description);
-        let (kind, [of, x_name, w_name, y_name], [alpha, beta]) = match c.direction {
-            Direction::Forward => (
-                Kind::CUDNN_BACKEND_OPERATION_CONVOLUTION_FORWARD_DESCRIPTOR,
-                [
-                    Name::CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_CONV_DESC,
-                    Name::CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_X,
-                    Name::CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_W,
-                    Name::CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_Y,
-                ],
-                [
-                    Name::CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_ALPHA,
-                    Name::CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_BETA,
-                ],
-            ),
-            Direction::BackwardData => (
-                Kind::CUDNN_BACKEND_OPERATION_CONVOLUTION_BACKWARD_DATA_DESCRIPTOR,
-                [
-                    Name::CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_CONV_DESC,
-                    Name::CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_DX,
-                    Name::CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_W,
-                    Name::CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_DY,
-                ],
-                [
-                    Name::CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_ALPHA,
-                    Name::CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_BETA,
-                ],
-            ),
-        };
-        let operation = Descriptor::new(kind)?
-            .with_descriptors(of, &[&self.parts[description]])?
-            .with_descriptors(x_name, &[&self.parts[x]])?
-            .with_descriptors(w_name, &[&self.parts[w]])?
-            .with_descriptors(y_name, &[&self.parts[y]])?;
-        let operation = self.factor(operation, alpha, 1.0)?;
-        let operation = self.factor(operation, beta, 0.0)?.finalize()?;
-        let operation = self.keep(operation);
-        self.operations.push(operation);
-        Ok(())
+        Ok(self.keep(tensor))
     }
 
-    /// Residual, bias and activation after the convolution.
-    fn finish(
-        &mut self,
-        c: &Convolution,
-        fused: Fused,
-        product: usize,
-        unused_residual: bool,
-    ) -> Result<(), CudaError> {
-        let mut value = product;
-        if fused.residual || unused_residual {
-            let residual = self.tensor(RESIDUAL, &c.y, true)?;
-            let sum = self.tensor(INNER + 1, &c.y, false)?;
-            let factor = if unused_residual { 0.0 } else { 1.0 };
-            self.pointwise(Pointwise::CUDNN_POINTWISE_ADD, value, Some((residual, factor)), sum)?;
-            value = sum;
-        }
-        let channels = c.y.sizes[1];
-        let mut sizes = vec![1; c.y.sizes.len()];
-        sizes[1] = channels;
-        let mut steps = vec![1; sizes.len()];
-        steps[0] = channels;
-        if c.y.steps[1] == 1 {
-            // As channels-last memory has it; for sizes of one, steps mean nothing.
-            steps[2..].fill(channels);
-        }
-        let bias = self.tensor(BIAS, &Layout { sizes, steps }, true)?;
-        let sum = if fused.relu {
-            self.tensor(INNER + 2, &c.y, false)?
-        } else {
-            self.tensor(Y, &c.y, true)?
-        };
-        self.pointwise(Pointwise::CUDNN_POINTWISE_ADD, value, Some((bias, 1.0)), sum)?;
-        if fused.relu {
-            let y = self.tensor(Y, &c.y, true)?;
-            self.pointwise(Pointwise::CUDNN_POINTWISE_RELU_FWD, sum, None, y)?;
-        }
-        Ok(())
+    fn tensor(&self, id: i64, layout: &Layout, of: DataType) -> Result<Descriptor, CudaError> {
+        Descriptor::new(Kind::CUDNN_BACKEND_TENSOR_DESCRIPTOR)?
+            .with_i64s(Name::CUDNN_ATTR_TENSOR_UNIQUE_ID, &[id])?
+            .with_code(Name::CUDNN_ATTR_TENSOR_DATA_TYPE, Type::CUDNN_TYPE_DATA_TYPE, of as u32)?
+            .with_i64s(Name::CUDNN_ATTR_TENSOR_BYTE_ALIGNMENT, &[self.alignment])?
+            .with_i64s(Name::CUDNN_ATTR_TENSOR_DIMENSIONS, &layout.sizes)?
+            .with_i64s(Name::CUDNN_ATTR_TENSOR_STRIDES, &layout.steps)
     }
 
-    /// `y = mode(x, factor · b)`.
-    fn pointwise(
+    /// `y = mode(x, factor · b)`, where there is a `b`.
+    pub fn pointwise(
         &mut self,
         mode: Pointwise,
-        x: usize,
-        b: Option<(usize, f32)>,
-        y: usize,
+        x: Part,
+        b: &[(Part, f32)],
+        y: Part,
     ) -> Result<(), CudaError> {
-        let description = Descriptor::new(Kind::CUDNN_BACKEND_POINTWISE_DESCRIPTOR)?
+        let description = self.described(mode, self.compute)?.finalize()?;
+        self.apply(description, x, b, None, y)
+    }
+
+    /// `y`: each element's index of an axis.
+    pub fn index(&mut self, x: Part, axis: i64, y: Part) -> Result<(), CudaError> {
+        let description = self
+            .described(Pointwise::CUDNN_POINTWISE_GEN_INDEX, DataType::CUDNN_DATA_INT32)?
+            .with_i64s(Name::CUDNN_ATTR_POINTWISE_AXIS, &[axis])?
+            .finalize()?;
+        self.apply(description, x, &[], None, y)
+    }
+
+    /// `y`: whether `mode` holds between `a` and `b`.
+    pub fn compare(&mut self, mode: Pointwise, a: Part, b: Part, y: Part) -> Result<(), CudaError> {
+        let description = self.described(mode, DataType::CUDNN_DATA_BOOLEAN)?.finalize()?;
+        self.apply(description, a, &[(b, 1.0)], None, y)
+    }
+
+    /// `y`: the first where the third holds, else the second.
+    pub fn select(&mut self, [x, b, holds]: [Part; 3], y: Part) -> Result<(), CudaError> {
+        let mode = Pointwise::CUDNN_POINTWISE_BINARY_SELECT;
+        let description = self.described(mode, self.compute)?.finalize()?;
+        self.apply(description, x, &[(b, 1.0)], Some(holds), y)
+    }
+
+    fn described(&self, mode: Pointwise, compute: DataType) -> Result<Descriptor, CudaError> {
+        Descriptor::new(Kind::CUDNN_BACKEND_POINTWISE_DESCRIPTOR)?
             .with_code(
                 Name::CUDNN_ATTR_POINTWISE_MODE,
                 Type::CUDNN_TYPE_POINTWISE_MODE,
@@ -216,34 +164,46 @@ impl Making {
             .with_code(
                 Name::CUDNN_ATTR_POINTWISE_MATH_PREC,
                 Type::CUDNN_TYPE_DATA_TYPE,
-                self.compute as u32,
-            )?
-            .finalize()?;
+                compute as u32,
+            )
+    }
+
+    fn apply(
+        &mut self,
+        description: Descriptor,
+        x: Part,
+        b: &[(Part, f32)],
+        t: Option<Part>,
+        y: Part,
+    ) -> Result<(), CudaError> {
         let description = self.keep(description);
         let operation = Descriptor::new(Kind::CUDNN_BACKEND_OPERATION_POINTWISE_DESCRIPTOR)?
             .with_descriptors(
                 Name::CUDNN_ATTR_OPERATION_POINTWISE_PW_DESCRIPTOR,
-                &[&self.parts[description]],
+                &[self.part(description)],
             )?
-            .with_descriptors(Name::CUDNN_ATTR_OPERATION_POINTWISE_XDESC, &[&self.parts[x]])?;
+            .with_descriptors(Name::CUDNN_ATTR_OPERATION_POINTWISE_XDESC, &[self.part(x)])?;
         let mut operation =
             self.factor(operation, Name::CUDNN_ATTR_OPERATION_POINTWISE_ALPHA1, 1.0)?;
-        if let Some((b, factor)) = b {
+        for &(b, factor) in b {
             operation = operation
-                .with_descriptors(Name::CUDNN_ATTR_OPERATION_POINTWISE_BDESC, &[&self.parts[b]])?;
+                .with_descriptors(Name::CUDNN_ATTR_OPERATION_POINTWISE_BDESC, &[self.part(b)])?;
             operation =
                 self.factor(operation, Name::CUDNN_ATTR_OPERATION_POINTWISE_ALPHA2, factor)?;
         }
+        if let Some(t) = t {
+            operation = operation
+                .with_descriptors(Name::CUDNN_ATTR_OPERATION_POINTWISE_TDESC, &[self.part(t)])?;
+        }
         let operation = operation
-            .with_descriptors(Name::CUDNN_ATTR_OPERATION_POINTWISE_YDESC, &[&self.parts[y]])?
+            .with_descriptors(Name::CUDNN_ATTR_OPERATION_POINTWISE_YDESC, &[self.part(y)])?
             .finalize()?;
-        let operation = self.keep(operation);
-        self.operations.push(operation);
+        self.operation(operation);
         Ok(())
     }
 
     /// Factors are doubles where the computation is in doubles, and floats otherwise.
-    fn factor(
+    pub fn factor(
         &self,
         operation: Descriptor,
         name: Name,

@@ -17,6 +17,7 @@ pub struct PlanCall {
     addresses: Descriptor,
     handle: Arc<Handle>,
     name: String,
+    _values: Box<[f32]>,
     _config: Config,
     _graph: Graph,
 }
@@ -45,13 +46,27 @@ impl PlanCall {
         name: String,
     ) -> Result<PlanCall, CudaError> {
         let plan = finished(dnn, &config.config)?;
+        let (value_ids, values): (Vec<i64>, Vec<f32>) = graph.values.iter().copied().unzip();
+        let ids = [&graph.operands[..], &value_ids].concat();
+        // What is given by value is read where the host has it, whenever the plan is put on a stream.
+        let values: Box<[f32]> = values.into();
+        let mut pointers = operands.to_vec();
+        pointers.extend(values.iter().map(|value| std::ptr::from_ref(value) as u64));
         let addresses = Descriptor::new(Kind::CUDNN_BACKEND_VARIANT_PACK_DESCRIPTOR)?
-            .with_i64s(Name::CUDNN_ATTR_VARIANT_PACK_UNIQUE_IDS, &graph.operands)?
-            .with_pointers(Name::CUDNN_ATTR_VARIANT_PACK_DATA_POINTERS, operands)?
+            .with_i64s(Name::CUDNN_ATTR_VARIANT_PACK_UNIQUE_IDS, &ids)?
+            .with_pointers(Name::CUDNN_ATTR_VARIANT_PACK_DATA_POINTERS, &pointers)?
             .with_pointers(Name::CUDNN_ATTR_VARIANT_PACK_WORKSPACE, &[workspace])?
             .finalize()?;
         let handle = dnn.handle.clone();
-        Ok(PlanCall { plan, addresses, handle, name, _config: config, _graph: graph })
+        Ok(PlanCall {
+            plan,
+            addresses,
+            handle,
+            name,
+            _values: values,
+            _config: config,
+            _graph: graph,
+        })
     }
 }
 

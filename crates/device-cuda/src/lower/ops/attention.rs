@@ -3,10 +3,12 @@
 //! Heads are read where they lie, also inside `[batch, sequence, heads · size]`. Entries of the batch are taken a few
 //! at a time, so that their scores stay in the device's cache between the three passes.
 
+use super::attention_problem::WithEngines;
 use super::attention_weights::{Mask, Weights};
 use super::map::{Access, Map, map};
 use super::operands::{input, optional, output};
 use super::product::{Axes, compute, multiply};
+use super::product_calls::emit_best;
 use crate::blas::{Matrix, Product};
 use crate::driver::Address;
 use crate::lower::{Emitter, LowerError, Value};
@@ -101,10 +103,46 @@ pub fn attention(
     }
     let scale = op.scale.map_or(1.0 / (query.size as f64).sqrt(), f64::from);
     let result = Heads { address: y.address, size: values.size, ..query };
-    emit(emitter, [query, keys, values, result], &weights, scale)
+    let passes = Passes { heads: [query, keys, values, result], weights, scale };
+    match WithEngines::new(emitter.gpu, &passes)? {
+        Some(problem) => emit_best(emitter, &problem, &passes.operands()),
+        None => passes.emit(emitter),
+    }
 }
 
-/// Emits the three passes, a few entries of the batch at a time.
+/// Attention in three passes.
+pub struct Passes {
+    /// Query, keys, values, result.
+    pub heads: [Heads; 4],
+    pub weights: Weights,
+    pub scale: f64,
+}
+
+impl Passes {
+    /// Addresses of query, keys, values, result and mask.
+    pub fn operands(&self) -> Vec<Address> {
+        let mask = self.weights.mask.as_ref().map(|mask| mask.address);
+        self.heads.iter().map(|heads| heads.address).chain(mask).collect()
+    }
+
+    /// The same on other operands.
+    pub fn on(&self, operands: &[Address]) -> Passes {
+        let mut heads = self.heads;
+        heads.iter_mut().zip(operands).for_each(|(heads, &address)| heads.address = address);
+        let mut weights = self.weights.clone();
+        if let Some(mask) = &mut weights.mask {
+            mask.address = operands[4];
+        }
+        Passes { heads, weights, scale: self.scale }
+    }
+
+    /// Emits the passes, a few entries of the batch at a time.
+    pub fn emit(&self, emitter: &mut Emitter<'_>) -> Result<(), LowerError> {
+        let Passes { heads, weights, scale } = self;
+        emit(emitter, *heads, weights, *scale)
+    }
+}
+
 fn emit(
     emitter: &mut Emitter<'_>,
     [query, keys, values, result]: [Heads; 4],

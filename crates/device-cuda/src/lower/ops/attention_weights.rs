@@ -9,6 +9,7 @@ use std::ops::Range;
 use sublet_graph::DType;
 
 /// What happens to scores of `shape` `[batch, heads, queries, keys]`.
+#[derive(Clone, Debug)]
 pub struct Weights {
     /// Type of weights, mask and kept scores.
     pub dtype: DType,
@@ -25,13 +26,14 @@ pub struct Weights {
 }
 
 /// Added to the scores or, of booleans, telling which keys are seen.
+#[derive(Clone, Debug)]
 pub struct Mask {
-    address: Address,
-    dtype: DType,
+    pub address: Address,
+    pub dtype: DType,
     /// Elements from one batch entry, head and query to the next; 0 where it is the same.
-    steps: [usize; 3],
+    pub steps: [usize; 3],
     /// How many keys it speaks of; those behind are not seen.
-    keys: usize,
+    pub keys: usize,
 }
 
 impl Mask {

@@ -54,7 +54,7 @@ pub fn conv(
         gpu: emitter.gpu,
         form: Form { channels_last: y.order == Order::ChannelsLast, group: conv.group, filter },
         convolution: Convolution {
-            alignment: crate::blas::Product::alignment_of(&operands).min(16),
+            alignment: crate::blas::Product::alignment_of(&operands),
             ..convolution
         },
         bias: bias.is_some(),
@@ -92,7 +92,7 @@ pub fn conv_transpose(
         gpu: emitter.gpu,
         form: Form { channels_last: y.order == Order::ChannelsLast, group: conv.group, filter },
         convolution: Convolution {
-            alignment: crate::blas::Product::alignment_of(&operands).min(16),
+            alignment: crate::blas::Product::alignment_of(&operands),
             ..convolution
         },
         bias: bias.is_some(),

@@ -5,6 +5,7 @@ use super::conv_depthwise::{Depthwise, DepthwiseChoice};
 use super::map::map;
 use super::product::compute;
 use super::product_calls::Recorder;
+use super::product_thin::Thin;
 use super::target::Target;
 use crate::blas::{Matrix, Product, ProductChoice, Round};
 use crate::dnn::{Convolution, Direction, EngineChoice, Fused};
@@ -66,6 +67,8 @@ pub enum ConvChoice {
     Product(ProductChoice),
     /// A kernel of our own does all.
     Depthwise(DepthwiseChoice),
+    /// The same for few positions.
+    Thin,
 }
 
 /// How many of the library's algorithms for products are tried.
@@ -105,7 +108,7 @@ impl WithEpilogue<'_> {
         if c.dtype == DType::F32 && self.gpu.precision.tf32 != Tf32::Off {
             arithmetic = crate::blas::Compute::Tf32;
         }
-        let product = if self.form.channels_last {
+        let product = if self.rows_are_positions() {
             let product = Product::dense(c.dtype, [n * positions, k, channels], arithmetic);
             Product { b: Matrix::columns(channels), ..product }
         } else {
@@ -122,15 +125,36 @@ impl WithEpilogue<'_> {
 
     /// The product with all the rest, where the library does that.
     fn product_fused(&self) -> Option<Product> {
-        let product = self.product().filter(|_| self.form.channels_last)?;
+        let product = self.product_added()?;
         let round = match self.activation {
             Activation::None => Round::None,
             Activation::Relu => Round::Relu,
             _ => return None,
         };
+        Some(Product { bias: self.bias, round, ..product })
+    }
+
+    /// The product plus the residual.
+    fn product_added(&self) -> Option<Product> {
+        let product = self.product().filter(|_| self.rows_are_positions())?;
         let c = self.residual.then_some(product.d);
         let beta = if self.residual { 1.0 } else { 0.0 };
-        Some(Product { bias: self.bias, round, c, beta, ..product })
+        Some(Product { c, beta, ..product })
+    }
+
+    /// Whether rows of the result as a matrix are positions rather than channels. A single position is both.
+    fn rows_are_positions(&self) -> bool {
+        self.form.channels_last || self.convolution.y.sizes[2..].iter().all(|&size| size == 1)
+    }
+
+    /// Operands of [`WithEpilogue::product_added`] with a bias: residual before bias.
+    fn product_operands(&self, operands: &[Address]) -> Vec<Address> {
+        let mut all = operands[..3].to_vec();
+        let mut rest = operands[3..].iter().copied();
+        let bias = if self.bias { rest.next() } else { None };
+        all.extend(rest);
+        all.extend(bias);
+        all
     }
 
     fn depthwise(&self) -> Option<Depthwise<'_>> {
@@ -203,6 +227,10 @@ impl Problem for WithEpilogue<'_> {
         if let Some(depthwise) = self.depthwise() {
             choices.extend(depthwise.choices().into_iter().map(ConvChoice::Depthwise));
         }
+        if let Some(product) = self.product_added() {
+            let thin = Thin::new(&product, self.bias, self.activation);
+            choices.extend(thin.map(|_| ConvChoice::Thin));
+        }
         if let Some(fused) = self.fused() {
             choices.extend(dnn.problem(&fused).choices()?.into_iter().map(ConvChoice::Fused));
         }
@@ -225,6 +253,10 @@ impl Problem for WithEpilogue<'_> {
                 dnn.problem(&self.convolution).scratch_bytes(engine)
             }
             ConvChoice::Depthwise(_) => 0,
+            ConvChoice::Thin => self.product_added().map_or(0, |product| {
+                let thin = Thin::new(&product, self.bias, self.activation);
+                thin.map_or(0, |thin| thin.scratch_bytes())
+            }),
             ConvChoice::ProductFused(inner) | ConvChoice::Product(inner) => {
                 self.product().map_or(0, |product| blas.problem(&product).scratch_bytes(inner))
             }
@@ -257,11 +289,7 @@ impl Problem for WithEpilogue<'_> {
             }
             ConvChoice::ProductFused(inner) => {
                 let product = self.product_fused().ok_or_else(gone)?;
-                let mut all = vec![x, w, y];
-                let mut rest = operands[3..].iter().copied();
-                let bias = if self.bias { rest.next() } else { None };
-                all.extend(rest);
-                all.extend(bias);
+                let all = self.product_operands(&operands);
                 calls.extend(blas.problem(&product).calls(inner, &all, scratch)?);
             }
             ConvChoice::Depthwise(inner) => {
@@ -273,10 +301,15 @@ impl Problem for WithEpilogue<'_> {
                 recorder.launch(launch).map_err(recorded)?;
                 calls.extend(recorder.calls);
             }
+            ConvChoice::Thin => {
+                let product = self.product_added().ok_or_else(gone)?;
+                let thin = Thin::new(&product, self.bias, self.activation).ok_or_else(gone)?;
+                calls.extend(thin.calls(self.gpu, &self.product_operands(&operands), scratch)?);
+            }
             ConvChoice::Product(inner) => {
                 let product = self.product().ok_or_else(gone)?;
                 // Rows of the result are positions where channels are last, and channels otherwise.
-                let all = if self.form.channels_last { [x, w, y] } else { [w, x, y] };
+                let all = if self.rows_are_positions() { [x, w, y] } else { [w, x, y] };
                 calls.extend(blas.problem(&product).calls(inner, &all, scratch)?);
                 calls.extend(self.finish(&operands)?);
             }

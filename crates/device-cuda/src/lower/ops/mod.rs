@@ -1,6 +1,7 @@
 //! What each operator does on the device: generated kernels, and calls into libraries.
 
 pub mod attention;
+mod attention_problem;
 mod attention_weights;
 pub mod conv;
 mod conv_depthwise;
@@ -9,6 +10,8 @@ mod conv_problem;
 pub mod ctype;
 pub mod elementwise;
 pub mod fused;
+pub mod gather;
+pub mod image;
 pub mod indexed;
 pub mod libraries;
 pub mod map;
@@ -19,6 +22,7 @@ pub mod product;
 mod product_calls;
 pub mod product_einsum;
 pub mod product_integer;
+mod product_thin;
 pub mod reduce;
 pub mod rows;
 pub mod target;

@@ -4,6 +4,7 @@ use super::map::{Access, Map, map};
 use super::operands::{input, optional, output};
 use super::product_calls::{Finish, emit_best};
 use super::product_integer;
+use super::product_thin::Thin;
 use crate::blas::{Compute, Matrix, Product, ProductChoice, Round};
 use crate::driver::{Address, CudaError};
 use crate::lower::{Emitter, Gpu, LowerError, Value};
@@ -169,6 +170,8 @@ pub enum AffineChoice {
     /// The activation is left.
     UpToBias(ProductChoice),
     ProductAlone(ProductChoice),
+    /// Nothing: kernels of our own do all.
+    Thin,
 }
 
 impl<'a> Affine<'a> {
@@ -239,6 +242,10 @@ impl<'a> Affine<'a> {
         forms
     }
 
+    fn thin(&self) -> Option<Thin<'_>> {
+        Thin::new(&self.product, self.bias, self.activation)
+    }
+
     fn finish(&self, operands: &[Address], bias: bool) -> Result<Vec<Box<dyn Enqueue>>, CudaError> {
         let p = &self.product;
         let finish = Finish {
@@ -268,20 +275,27 @@ impl Problem for Affine<'_> {
     }
 
     fn choices(&self) -> Result<Vec<AffineChoice>, CudaError> {
+        let mut choices = Vec::new();
         for (product, wrap) in self.forms() {
-            let choices = self.gpu.blas.problem(&product).choices()?;
+            let offered = self.gpu.blas.problem(&product).choices()?;
+            choices.extend(offered.into_iter().map(wrap));
             if !choices.is_empty() {
-                return Ok(choices.into_iter().map(wrap).collect());
+                break;
             }
         }
-        Ok(Vec::new())
+        choices.extend(self.thin().map(|_| AffineChoice::Thin));
+        Ok(choices)
     }
 
     fn scratch_bytes(&self, choice: &AffineChoice) -> usize {
-        let (AffineChoice::All(inner)
-        | AffineChoice::UpToBias(inner)
-        | AffineChoice::ProductAlone(inner)) = choice;
-        self.gpu.blas.problem(&self.product).scratch_bytes(inner)
+        match choice {
+            AffineChoice::All(inner)
+            | AffineChoice::UpToBias(inner)
+            | AffineChoice::ProductAlone(inner) => {
+                self.gpu.blas.problem(&self.product).scratch_bytes(inner)
+            }
+            AffineChoice::Thin => self.thin().map_or(0, |thin| thin.scratch_bytes()),
+        }
     }
 
     fn calls(
@@ -291,9 +305,16 @@ impl Problem for Affine<'_> {
         scratch: Address,
     ) -> Result<Vec<Box<dyn Enqueue>>, CudaError> {
         let wanted = std::mem::discriminant(choice);
-        let (AffineChoice::All(inner)
-        | AffineChoice::UpToBias(inner)
-        | AffineChoice::ProductAlone(inner)) = choice;
+        let inner = match choice {
+            AffineChoice::All(inner)
+            | AffineChoice::UpToBias(inner)
+            | AffineChoice::ProductAlone(inner) => inner,
+            AffineChoice::Thin => {
+                let thin = self.thin();
+                let thin = thin.ok_or_else(|| CudaError::unsupported("a product", "not thin"))?;
+                return thin.calls(self.gpu, operands, scratch);
+            }
+        };
         let form = self
             .forms()
             .into_iter()
@@ -305,7 +326,7 @@ impl Problem for Affine<'_> {
         let mut calls =
             self.gpu.blas.problem(&product).calls(inner, &operands[..count], scratch)?;
         match choice {
-            AffineChoice::All(_) => {}
+            AffineChoice::All(_) | AffineChoice::Thin => {}
             AffineChoice::UpToBias(_) => calls.extend(self.finish(operands, false)?),
             AffineChoice::ProductAlone(_) => calls.extend(self.finish(operands, self.bias)?),
         }
