@@ -95,7 +95,7 @@ impl Compiler {
     }
 
     /// A file name that stands for the machine code of a source.
-    fn name(&self, source: &str) -> String {
+    pub fn name(&self, source: &str) -> String {
         let mut hasher = blake3::Hasher::new();
         let (major, minor) = self.version;
         hasher.update(format!("nvrtc {major}.{minor} {:?}\n", self.options).as_bytes());

@@ -3,7 +3,7 @@
 use super::ops::operands::{input, is_row_major, known_integers, optional_integers, output};
 use super::ops::rows::{self, Softmax};
 use super::ops::target::Target;
-use super::ops::{fused, movement, pool, reduce};
+use super::ops::{fused, gather, image, movement, pool, reduce};
 use super::{Emitter, LowerError, Order, Value};
 use sublet_graph::{Op, Reduce, shape};
 
@@ -169,6 +169,27 @@ fn ordered(
             movement::depth_to_space(target, x()?, *block, *column_row_depth, y()?)
         }
         Op::SpaceToDepth { block } => movement::space_to_depth(target, x()?, *block, y()?),
+        Op::Pad { mode } => image::pad(target, *mode, inputs, y()?),
+        Op::CenterCropPad { .. } => image::center_crop_pad(target, x()?, y()?),
+        // At indices that the run tells.
+        Op::Gather { axis } => gather::gather(target, *axis, inputs, y()?),
+        Op::GatherND { batch_dims } => gather::gather_nd(target, *batch_dims, inputs, y()?),
+        Op::GatherElements { axis } => gather::gather_elements(target, *axis, inputs, y()?),
+        Op::ScatterElements { axis, reduction } => {
+            gather::scatter_elements(target, *axis, *reduction, inputs, y()?)
+        }
+        Op::ScatterND { reduction } => gather::scatter_nd(target, *reduction, inputs, y()?),
+        Op::TensorScatter { axis, circular } => {
+            gather::tensor_scatter(target, *axis, *circular, inputs, y()?)
+        }
+        Op::ReverseSequence { batch_axis, time_axis } => {
+            gather::reverse_sequence(target, *batch_axis, *time_axis, inputs, y()?)
+        }
+        // Images.
+        Op::Resize(options) => image::resize(target, options, inputs, y()?),
+        Op::GridSample { mode, padding, align_corners } => {
+            image::grid_sample(target, (*mode, *padding, *align_corners), inputs, y()?)
+        }
         other => Err(LowerError::unsupported(other.name())),
     }
 }

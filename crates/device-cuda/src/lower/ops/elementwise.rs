@@ -168,12 +168,9 @@ fn unary(of: Unary, x: &Element) -> Result<String, LowerError> {
         Unary::Tan => plain("Tan"),
         Unary::Tanh => plain("Tanh"),
         Unary::ThresholdedRelu { alpha } => with("ThresholdedRelu", &[alpha]),
-        Unary::Abs
-        | Unary::Neg
-        | Unary::Sign
-        | Unary::Relu
-        | Unary::Not
-        | Unary::BitwiseNot => unreachable!("answered above"),
+        Unary::Abs | Unary::Neg | Unary::Sign | Unary::Relu | Unary::Not | Unary::BitwiseNot => {
+            unreachable!("answered above")
+        }
     })
 }
 
@@ -254,11 +251,7 @@ fn compare(of: Compare, a: &Element, b: &Element) -> Result<String, LowerError> 
     Ok(format!("({} {operator} {})", a.text, b.text))
 }
 
-fn clip(
-    x: &Element,
-    low: Option<&Element>,
-    high: Option<&Element>,
-) -> Result<String, LowerError> {
+fn clip(x: &Element, low: Option<&Element>, high: Option<&Element>) -> Result<String, LowerError> {
     if x.dtype == DType::Bool {
         return Err(unsupported("Clip", DType::Bool));
     }
@@ -331,7 +324,10 @@ fn dequantize(
     let from = matches!(x.dtype, DType::U8 | DType::I8 | DType::U16 | DType::I16 | DType::I32);
     let to = matches!(result, DType::F32 | DType::F16 | DType::BF16);
     if !from || !to {
-        return Err(LowerError::unsupported(format!("DequantizeLinear of {} to {result}", x.dtype)));
+        return Err(LowerError::unsupported(format!(
+            "DequantizeLinear of {} to {result}",
+            x.dtype
+        )));
     }
     let zero = zero.map_or("0.0f".to_owned(), |zero| format!("(f32)({})", zero.text));
     Ok(format!("(((f32)({}) - {zero}) * (f32)({}))", x.text, scale.text))

@@ -44,9 +44,8 @@ pub fn emit(
         let reads = elementwise::read(&step.op, step.inputs.len());
         let mut elements = Vec::with_capacity(step.inputs.len());
         for (position, input) in step.inputs.iter().enumerate() {
-            let inside = input.and_then(|input| {
-                results.iter().find(|(slot, _)| Operand::Slot(*slot) == input)
-            });
+            let inside = input
+                .and_then(|input| results.iter().find(|(slot, _)| Operand::Slot(*slot) == input));
             elements.push(match (input, inside) {
                 (_, Some((_, element))) => Some(element.clone()),
                 (Some(_), _) if position >= reads => None,
@@ -133,9 +132,7 @@ impl Program {
         let mut elements = Vec::with_capacity(reads);
         for (index, input) in inputs[..reads].iter().enumerate() {
             elements.push(match input {
-                Some(value) => {
-                    Some(self.load(value, elementwise::spread(op, index, rank)?)?)
-                }
+                Some(value) => Some(self.load(value, elementwise::spread(op, index, rank)?)?),
                 None => None,
             });
         }
@@ -192,9 +189,8 @@ impl Program {
 
 /// Strides of a value that is broadcast to a shape; 0 along axes where it has one index.
 pub fn broadcast_strides(value: &Value, shape: &[usize]) -> Result<Vec<i64>, LowerError> {
-    let bad = || {
-        LowerError::Invalid(format!("shape {:?} does not broadcast to {shape:?}", value.shape))
-    };
+    let bad =
+        || LowerError::Invalid(format!("shape {:?} does not broadcast to {shape:?}", value.shape));
     let strides = value.strides();
     // Leading ones beyond the rank of the result say nothing.
     let extra = value.shape.len().saturating_sub(shape.len());
@@ -220,7 +216,9 @@ fn axis_strides(value: &Value, axis: usize, shape: &[usize]) -> Result<Vec<i64>,
         1 => {}
         count if shape.get(axis) == Some(&count) => strides[axis] = 1,
         count => {
-            return Err(LowerError::Invalid(format!("{count} values for axis {axis} of {shape:?}")));
+            return Err(LowerError::Invalid(format!(
+                "{count} values for axis {axis} of {shape:?}"
+            )));
         }
     }
     Ok(strides)

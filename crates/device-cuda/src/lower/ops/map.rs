@@ -242,7 +242,9 @@ fn packed(w: &mut String, map: &Map<'_>, pack: usize, pass_faults: &str) {
         let of = stored(load.dtype);
         let _ = match load.strides[inner] {
             0 => writeln!(w, "    const {of} a{at} = *p{at};"),
-            1 => writeln!(w, "    const Pack<{of}, {pack}> a{at} = load_pack<{of}, {pack}>(p{at});"),
+            1 => {
+                writeln!(w, "    const Pack<{of}, {pack}> a{at} = load_pack<{of}, {pack}>(p{at});")
+            }
             stride => writeln!(
                 w,
                 "    Pack<{of}, {pack}> a{at};\n    for (int j = 0; j < {pack}; ++j) a{at}.at[j] = p{at}[j * (Index)({stride}ll)];"

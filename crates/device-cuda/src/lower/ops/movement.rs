@@ -17,7 +17,10 @@ type Values<'a> = &'a [Option<Value>];
 /// The same elements under another shape.
 pub fn reshape(target: &mut dyn Target, x: &Value, y: &Value) -> Result<(), LowerError> {
     if x.bytes() != y.bytes() || x.dtype != y.dtype {
-        return Err(LowerError::Invalid(format!("{:?} cannot be viewed as {:?}", x.shape, y.shape)));
+        return Err(LowerError::Invalid(format!(
+            "{:?} cannot be viewed as {:?}",
+            x.shape, y.shape
+        )));
     }
     if x.shape == y.shape {
         return copy(target, "copy", x, y);
@@ -28,12 +31,7 @@ pub fn reshape(target: &mut dyn Target, x: &Value, y: &Value) -> Result<(), Lowe
 }
 
 /// Elements of one value to another of the same shape, each in its own order.
-pub fn copy(
-    target: &mut dyn Target,
-    name: &str,
-    x: &Value,
-    y: &Value,
-) -> Result<(), LowerError> {
+pub fn copy(target: &mut dyn Target, name: &str, x: &Value, y: &Value) -> Result<(), LowerError> {
     let from = signed(&x.strides());
     rearrange(target, name, x.dtype, &y.shape, (x.address, from), (y.address, signed(&y.strides())))
 }

@@ -5,8 +5,7 @@ use sublet_graph::InferError;
 
 /// An input that the operator must have.
 pub fn input(inputs: &[Option<Value>], index: usize) -> Result<&Value, LowerError> {
-    optional(inputs, index)
-        .ok_or_else(|| LowerError::Invalid(format!("input {index} is missing")))
+    optional(inputs, index).ok_or_else(|| LowerError::Invalid(format!("input {index} is missing")))
 }
 
 /// An input that may be left out.

@@ -128,15 +128,8 @@ fn three(axes: &[Window]) -> Result<[Window; 3], LowerError> {
     if axes.len() > 3 {
         return Err(LowerError::unsupported(format!("a window over {} axes", axes.len())));
     }
-    let one = Window {
-        input: 1,
-        output: 1,
-        kernel: 1,
-        stride: 1,
-        dilation: 1,
-        pad_begin: 0,
-        pad_end: 0,
-    };
+    let one =
+        Window { input: 1, output: 1, kernel: 1, stride: 1, dilation: 1, pad_begin: 0, pad_end: 0 };
     let missing = 3 - axes.len();
     Ok(std::array::from_fn(|axis| axis.checked_sub(missing).map_or(one, |axis| axes[axis])))
 }
@@ -147,9 +140,7 @@ fn five(value: &Value) -> [usize; 5] {
     let missing = 5 - strides.len();
     std::array::from_fn(|axis| match axis {
         0 | 1 => strides[axis],
-        _ => (axis - 2)
-            .checked_sub(missing)
-            .map_or(0, |spatial| strides[spatial + 2]),
+        _ => (axis - 2).checked_sub(missing).map_or(0, |spatial| strides[spatial + 2]),
     })
 }
 
@@ -266,8 +257,7 @@ fn places_of_max(
 ) -> Result<(), LowerError> {
     let windows = three(axes)?;
     let [depth, height, width] = windows.map(|window| window.input);
-    let steps =
-        if column_major { [1, depth, depth * height] } else { [height * width, width, 1] };
+    let steps = if column_major { [1, depth, depth * height] } else { [height * width, width, 1] };
     let from = five(x);
     let c = computed(x.dtype);
     let rank = axes.len();
