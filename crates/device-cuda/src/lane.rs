@@ -1,11 +1,12 @@
 //! A lane: one thread that runs launches in order, on a stream and in an arena of its own.
 
-use crate::driver::{CudaError, Event, Stream};
+use crate::driver::{Address, CudaError, Event, Function, LaunchShape, Stream};
 use crate::lower::Gpu;
 use crate::memory::{LaneArena, Region, Staging};
 use crate::prepared::{Prepared, PreparedPlans};
 use crate::shared::Shared;
 use std::any::Any;
+use std::ffi::c_void;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::Receiver;
@@ -23,22 +24,44 @@ pub struct Lane<'a> {
     stream: Stream,
     arena: LaneArena,
     staging: Staging,
+    /// The kernel that brings inputs.
+    bring: Function,
+    marks: Marks,
     prepared: PreparedPlans,
 }
 
-/// Device-side times of one run.
+/// Times of one run on the device.
 struct Marks {
+    /// Before the inputs are brought.
+    begin: Event,
+    /// Before the program.
     start: Event,
+    /// Behind the program.
     end: Event,
+    /// When the outputs have been brought back.
+    done: Event,
 }
+
+impl Marks {
+    fn new() -> Result<Marks, CudaError> {
+        let event = || Event::new(true);
+        Ok(Marks { begin: event()?, start: event()?, end: event()?, done: event()? })
+    }
+}
+
+/// Blocks of the kernel that brings inputs, at most: enough reads in flight to fill the link.
+const BRING_BLOCKS_MAX: usize = 64;
 
 impl<'a> Lane<'a> {
     /// A lane in the current context.
     pub fn new(shared: &'a Shared, index: usize, gpu: Gpu) -> Result<Self, CudaError> {
+        let bring = gpu.jit.function(include_str!("kernels/bring.cu"), "bring", 0)?;
         Ok(Lane {
             shared,
             name: format!("lane {index}"),
             gpu,
+            bring,
+            marks: Marks::new()?,
             stream: Stream::new(true)?,
             arena: LaneArena::new(shared.context.ordinal(), shared.options.arena_max)?,
             staging: Staging::new(shared.context.clone()),
@@ -73,25 +96,24 @@ impl<'a> Lane<'a> {
         let began = clock.now();
         self.bring_inputs(&plan, &prepared, &launch.parts)?;
         let gathered = clock.now();
-        let (marks, was_warm) = self.compute(&plan, &prepared, &region)?;
+        let was_warm = self.compute(&plan, &prepared, &region)?;
         let outputs = self.fetch_outputs(&plan, &prepared, &launch.parts)?;
-        let done = clock.now();
-        let device = Time(marks.end.since_ns(&marks.start).map_err(|error| error.at(&place()))?);
+        let marks = &self.marks;
+        let between = |later: &Event, earlier: &Event| {
+            later.since_ns(earlier).map(Time).map_err(|error| error.at(&place()))
+        };
+        let device = between(&marks.end, &marks.start)?;
         self.shared.counters.busy_ns.fetch_add(device.0, Ordering::Relaxed);
         if let Some(trace) = &self.shared.trace {
-            trace.note(
-                &self.name,
-                format!("{} {}", launch.model, launch.run),
-                &marks.start,
-                &marks.end,
-            );
+            let name = format!("{} {}", launch.model, launch.run);
+            trace.note(&self.name, name, &marks.start, &marks.end);
         }
         let compute = prepared.compute_time(device, was_warm);
         let timing = RunTiming {
-            input: gathered.saturating_sub(began),
+            input: gathered.saturating_sub(began) + between(&marks.start, &marks.begin)?,
             compute,
             stalled: device.saturating_sub(compute),
-            output: done.saturating_sub(gathered).saturating_sub(device),
+            output: between(&marks.done, &marks.end)?,
         };
         Ok(RunOutput { parts: outputs, timing })
     }
@@ -138,29 +160,42 @@ impl<'a> Lane<'a> {
             let at = starts[input] + at;
             block[at..at + bytes.len()].copy_from_slice(bytes);
         })?;
+        self.marks.begin.record(&self.stream).map_err(failed)?;
         for (&(address, bytes), &start) in inputs.iter().zip(&starts) {
-            if bytes > 0 {
-                // SAFETY: the block holds `bytes` from `start` on and the arena from `address` on. The block is used
-                // again only after this run has ended: see `compute`, which waits for the stream.
-                unsafe { self.stream.copy_in(address, staged.as_ref()[start..].as_ptr(), bytes) }
-                    .map_err(failed)?;
-            }
+            self.bring(address, &staged.as_ref()[start..], bytes).map_err(failed)?;
         }
         *self.prepared.inputs.borrow_mut() = Some(staged);
         Ok(())
     }
 
-    /// Enqueues the program and the way back of the fault word. Returns when the device has computed, and whether all
-    /// weights were there from the start.
+    /// Enqueues bringing `bytes` of pinned memory to the device.
+    fn bring(&self, mut to: Address, from: &[u8], mut bytes: usize) -> Result<(), CudaError> {
+        if bytes == 0 {
+            return Ok(());
+        }
+        assert!(bytes <= from.len(), "a staged input is as long as the plan's");
+        let mut from = from.as_ptr();
+        let mut shape = LaunchShape::linear(bytes.div_ceil(16), 512);
+        shape.grid[0] = shape.grid[0].min(BRING_BLOCKS_MAX as u32);
+        let mut parameters: [*mut c_void; 3] = [
+            std::ptr::from_mut(&mut to).cast(),
+            std::ptr::from_mut(&mut from).cast(),
+            std::ptr::from_mut(&mut bytes).cast(),
+        ];
+        // SAFETY: the block holds `bytes` and is pinned and known to the device, the arena holds as many from `to` on; both
+        // are aligned to 256. The block is used again only after this run has ended: see `fetch_outputs`, which waits.
+        unsafe { self.bring.launch(&self.stream, &shape, &mut parameters) }
+    }
+
+    /// Enqueues the program. Returns whether all weights were there from the start.
     fn compute(
         &self,
         plan: &Plan,
         prepared: &Prepared,
         region: &Region,
-    ) -> Result<(Marks, bool), DeviceError> {
+    ) -> Result<bool, DeviceError> {
         let failed = |error: CudaError| error.at("running a plan");
-        let start = Event::new(true).map_err(failed)?;
-        let end = Event::new(true).map_err(failed)?;
+        let Marks { start, end, .. } = &self.marks;
         let is_warm = region.has(plan.segments);
         if is_warm {
             let graph = prepared.warm(&self.stream)?;
@@ -183,7 +218,7 @@ impl<'a> Lane<'a> {
             }
         }
         end.record(&self.stream).map_err(failed)?;
-        Ok((Marks { start, end }, is_warm))
+        Ok(is_warm)
     }
 
     /// Brings the outputs back, waits for everything, and divides them among the parts.
@@ -217,8 +252,8 @@ impl<'a> Lane<'a> {
             }
             fetched.push(Some(block));
         }
-        let done = Event::new(false).and_then(|event| event.record(&self.stream).map(|()| event));
-        wait(&done.map_err(failed)?).map_err(|error| error.at("running a plan"))?;
+        self.marks.done.record(&self.stream).map_err(failed)?;
+        wait(&self.marks.done).map_err(|error| error.at("running a plan"))?;
         *self.prepared.inputs.borrow_mut() = None;
         prepared
             .check_faults(u32::from_le_bytes(fault.as_ref()[..4].try_into().expect("4 bytes")))?;

@@ -3,13 +3,13 @@
 use crate::driver::{CudaError, Event, Stream};
 use crate::memory::Region;
 use crate::shared::Shared;
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::ops::Range;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, TryRecvError};
+use std::sync::{Arc, Weak};
 use sublet_device::{Completion, DeviceError, Load};
-use sublet_units::LoadId;
+use sublet_units::{LoadId, PageId};
 
 /// Copies that are enqueued and whose end was not seen yet, at most: enough to keep the link busy.
 const IN_FLIGHT_MAX: usize = 64;
@@ -40,14 +40,21 @@ pub fn run(shared: &Shared, loads: &Receiver<Load>) {
         Ok(stream) => stream,
         Err(error) => return shared.lose(error.at("the link's stream")),
     };
-    let mut link = Link { shared, stream, flying: VecDeque::new(), current: None };
+    let mut link = Link {
+        shared,
+        stream,
+        flying: VecDeque::new(),
+        current: None,
+        mapped: HashMap::new(),
+        stale: VecDeque::new(),
+    };
     let mut open = true;
     while open || link.is_busy() {
         if link.current.is_none() && open {
             match loads.try_recv() {
                 Ok(load) => link.begin(load),
                 Err(TryRecvError::Disconnected) => open = false,
-                Err(TryRecvError::Empty) if link.flying.is_empty() => match loads.recv() {
+                Err(TryRecvError::Empty) if link.is_idle() => match loads.recv() {
                     Ok(load) => link.begin(load),
                     Err(_) => open = false,
                 },
@@ -63,9 +70,23 @@ struct Link<'a> {
     stream: Stream,
     flying: VecDeque<Copy>,
     current: Option<Current>,
+    /// Where each page was mapped last.
+    mapped: HashMap<PageId, Mapped>,
+    /// Mappings whose page was given to somebody else: taken away when there is nothing better to do.
+    stale: VecDeque<(PageId, Mapped)>,
+}
+
+/// A page of a region.
+struct Mapped {
+    region: Weak<Region>,
+    index: usize,
 }
 
 impl Link<'_> {
+    fn is_idle(&self) -> bool {
+        self.flying.is_empty() && self.stale.is_empty()
+    }
+
     fn is_busy(&self) -> bool {
         self.current.is_some() || !self.flying.is_empty()
     }
@@ -84,7 +105,7 @@ impl Link<'_> {
                 }
                 Err(error) => self.fail(&current.load, &current.region, error),
             }
-        } else {
+        } else if !self.unmap_one() {
             std::hint::spin_loop();
         }
         while let Some(copy) = self.flying.front() {
@@ -154,8 +175,7 @@ impl Link<'_> {
         let page_bytes = self.shared.pages.page_bytes;
         let first = page_range(region, &load.segments, page_bytes).start;
         for page in page_range(region, &(*next..*next + 1), page_bytes) {
-            region
-                .map(page, load.pages[page - first], &self.shared.pages)
+            self.map(region, page, load.pages[page - first])
                 .map_err(|error| error.at(&place(load)))?;
         }
         let segment = &region.image().layout.segments[*next as usize];
@@ -177,6 +197,33 @@ impl Link<'_> {
         region.enqueued(*next, copy.done.clone());
         self.flying.push_back(copy);
         Ok(())
+    }
+
+    fn map(&mut self, region: &Arc<Region>, index: usize, page: PageId) -> Result<(), CudaError> {
+        region.map(index, page, &self.shared.pages)?;
+        let now = Mapped { region: Arc::downgrade(region), index };
+        let is_same = |before: &Mapped| before.region.ptr_eq(&now.region) && before.index == index;
+        if self.mapped.get(&page).is_some_and(is_same) {
+            return Ok(());
+        }
+        if let Some(before) = self.mapped.insert(page, now) {
+            self.stale.push_back((page, before));
+        }
+        Ok(())
+    }
+
+    /// Takes one stale mapping away; false when there is none.
+    fn unmap_one(&mut self) -> bool {
+        let Some((page, stale)) = self.stale.pop_front() else { return false };
+        // It may have come back since.
+        let is_current =
+            |now: &Mapped| now.region.ptr_eq(&stale.region) && now.index == stale.index;
+        if !self.mapped.get(&page).is_some_and(is_current)
+            && let Some(region) = stale.region.upgrade()
+        {
+            region.unmap(stale.index, page);
+        }
+        true
     }
 
     fn arrived(&self, copy: &Copy) {

@@ -12,7 +12,7 @@ use sublet_units::PageId;
 pub struct Region {
     pub pinned: Arc<PinnedImage>,
     reservation: Option<Arc<Reservation>>,
-    /// By page of the region. A mapping stays when its page is taken away, until another page is put there: a model
+    /// By page of the region. A mapping stays when its page is taken away, until the page is given to another model: one
     /// that is given the same pages again needs no mapping.
     mapped: Mutex<Vec<Option<(PageId, Mapping)>>>,
     segments: Mutex<Vec<SegmentState>>,
@@ -81,6 +81,14 @@ impl Region {
         let offset = index * pages.page_bytes;
         *slot = Some((id, Mapping::new(reservation, offset, pages.page(id), pages.ordinal)?));
         Ok(())
+    }
+
+    /// Takes a mapping away whose page was given to somebody else.
+    pub fn unmap(&self, index: usize, id: PageId) {
+        let mut mapped = self.mapped.lock().unwrap_or_else(PoisonError::into_inner);
+        if mapped[index].as_ref().is_some_and(|(there, _)| *there == id) {
+            mapped[index] = None;
+        }
     }
 
     /// Notes that a load of these segments was asked for.
