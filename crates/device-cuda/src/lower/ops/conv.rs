@@ -1,15 +1,20 @@
 //! Convolutions: by cuDNN's engines, or as products where the window is a single element.
 
-use super::conv_problem::{Filter, Form, WithEpilogue};
+use super::conv_layout::ToChannelsLast;
+use super::conv_problem::{Form, WithEpilogue};
 use super::map::{Access, Map, map};
 use super::operands::{input, optional, output};
 use super::product_calls::{Finish, emit_best};
+use super::target::Target;
 use crate::dnn::{Convolution, Direction, Layout};
 use crate::driver::Address;
 use crate::lower::{Emitter, LowerError, Order, Value};
 use crate::options::{Precision, Tf32};
 use sublet_graph::shape::{Window, conv_geometry, conv_transpose_geometry};
 use sublet_graph::{Activation, Conv, DType, Op};
+
+/// Bytes of neighbouring channels that tensor cores take at once.
+const TAKEN_BYTES: usize = 16;
 
 /// Whether an operator on values of that type is faster where its values lie channels last: the tensor cores want it so.
 /// `shapes`: those of input and weights.
@@ -43,16 +48,26 @@ pub fn conv(
     if x.elements() == 0 || w.elements() == 0 {
         return Err(LowerError::unsupported("a convolution of nothing"));
     }
-    let x = ordered(emitter, x, y.order)?;
-    let residual = residual.map(|residual| ordered(emitter, residual, y.order)).transpose()?;
-    let convolution = described(emitter, Direction::Forward, &windows, [&x, w, y])?;
-    let filter = Filter::of(w, y.order);
+    let channels_last = y.order == Order::ChannelsLast;
+    // Fewer channels than tensor cores take at once become as many.
+    let mut channels = x.shape[1];
+    if channels_last && conv.group == 1 {
+        channels = channels.max(TAKEN_BYTES / x.dtype.size());
+    }
+    let x = ordered(emitter, x, y.order, channels)?;
+    let residual = residual
+        .map(|residual| ordered(emitter, residual, y.order, residual.shape[1]))
+        .transpose()?;
+    let filter_channels = if conv.group == 1 { channels } else { w.shape[1] };
+    let filter = ToChannelsLast::of(w, filter_channels).filter(|_| channels_last);
+    let ordered_w = filter.as_ref().map_or_else(|| w.clone(), |filter| filter.at(w.address));
+    let convolution = described(emitter, Direction::Forward, &windows, [&x, &ordered_w, y])?;
     let mut operands = vec![x.address, w.address, y.address];
     operands.extend(bias.map(|bias| bias.address));
     operands.extend(residual.as_ref().map(|residual| residual.address));
     let problem = WithEpilogue {
         gpu: emitter.gpu,
-        form: Form { channels_last: y.order == Order::ChannelsLast, group: conv.group, filter },
+        form: Form { channels_last, group: conv.group, filter },
         convolution: Convolution {
             alignment: crate::blas::Product::alignment_of(&operands),
             ..convolution
@@ -82,15 +97,16 @@ pub fn conv_transpose(
     if x.elements() == 0 || w.elements() == 0 {
         return Err(LowerError::unsupported("a convolution of nothing"));
     }
-    let x = ordered(emitter, x, y.order)?;
+    let x = ordered(emitter, x, y.order, x.shape[1])?;
     // It is the convolution from the result to the input, run backward.
     let backward: Vec<Window> = windows.iter().filter_map(reversed).collect();
     let convolution = described(emitter, Direction::BackwardData, &backward, [y, w, &x])?;
-    let filter = Filter::of(w, y.order);
+    let channels_last = y.order == Order::ChannelsLast;
+    let filter = ToChannelsLast::of(w, w.shape[1]).filter(|_| channels_last);
     let mut operands = vec![y.address, w.address, x.address];
     let problem = WithEpilogue {
         gpu: emitter.gpu,
-        form: Form { channels_last: y.order == Order::ChannelsLast, group: conv.group, filter },
+        form: Form { channels_last, group: conv.group, filter },
         convolution: Convolution {
             alignment: crate::blas::Product::alignment_of(&operands),
             ..convolution
@@ -167,9 +183,25 @@ fn described(
     })
 }
 
-/// A value in that order, copied to scratch memory unless it is.
-fn ordered(emitter: &mut Emitter<'_>, value: &Value, order: Order) -> Result<Value, LowerError> {
-    if value.order == order || value.shape.len() < 3 {
+/// A value in that order and with as many channels, copied to scratch memory unless it is.
+fn ordered(
+    emitter: &mut Emitter<'_>,
+    value: &Value,
+    order: Order,
+    channels: usize,
+) -> Result<Value, LowerError> {
+    let same = value.order == order || value.shape.len() < 3;
+    if order == Order::ChannelsLast
+        && value.shape.len() > 2
+        && let Some(wanted) = ToChannelsLast::of(value, channels)
+    {
+        let address = emitter.scratch(wanted.bytes());
+        let launch = wanted.launch(value.address, address);
+        let many = || LowerError::unsupported("a convolution of so many images");
+        emitter.launch(launch.ok_or_else(many)?)?;
+        return Ok(wanted.at(address));
+    }
+    if same || order == Order::ChannelsLast {
         return Ok(Value { order, ..value.clone() });
     }
     let address = emitter.scratch(value.bytes());
@@ -179,7 +211,7 @@ fn ordered(emitter: &mut Emitter<'_>, value: &Value, order: Order) -> Result<Val
 }
 
 /// The kernel that copies between two orders of one value.
-pub fn reordering(from: &Value, to: &Value) -> Map<'static> {
+fn reordering(from: &Value, to: &Value) -> Map<'static> {
     let access = |value: &Value| Access {
         address: value.address,
         dtype: super::ctype::bits(value.dtype),

@@ -1,8 +1,8 @@
 //! The ways to compute a convolution with its epilogue, to be measured against each other.
 
-use super::conv::{finish, reordering};
+use super::conv::finish;
 use super::conv_depthwise::{Depthwise, DepthwiseChoice};
-use super::map::map;
+use super::conv_layout::ToChannelsLast;
 use super::product::compute;
 use super::product_calls::Recorder;
 use super::product_thin::Thin;
@@ -10,7 +10,7 @@ use super::target::Target;
 use crate::blas::{Matrix, Product, ProductChoice, Round};
 use crate::dnn::{Convolution, Direction, EngineChoice, Fused};
 use crate::driver::{Address, CudaError};
-use crate::lower::{Gpu, LowerError, Order, Value};
+use crate::lower::{Gpu, LowerError};
 use crate::options::Tf32;
 use crate::program::Enqueue;
 use crate::tune::Problem;
@@ -31,27 +31,8 @@ pub struct WithEpilogue<'a> {
 pub struct Form {
     pub channels_last: bool,
     pub group: usize,
-    pub filter: Filter,
-}
-
-/// How the weights lie.
-pub struct Filter {
-    /// They have to be reordered, in every run: weights come and go.
-    reordered: bool,
-    value: Value,
-}
-
-impl Filter {
-    /// Weights `w` for a convolution in that order.
-    pub fn of(w: &Value, order: Order) -> Filter {
-        let wanted = Value { order, ..w.clone() };
-        // Axes of one element have no order.
-        let steps = |value: &Value| -> Vec<usize> {
-            let steps = value.strides().into_iter().zip(&value.shape);
-            steps.filter(|(_, size)| **size != 1).map(|(step, _)| step).collect()
-        };
-        Filter { reordered: steps(&wanted) != steps(w), value: w.clone() }
-    }
+    /// What brings the weights into order, in every run: weights come and go.
+    pub filter: Option<ToChannelsLast>,
 }
 
 /// Who does how much.
@@ -164,8 +145,8 @@ impl WithEpilogue<'_> {
 
     /// Bytes at the start of the scratch memory for weights in another order.
     fn filter_bytes(&self) -> usize {
-        let filter = &self.form.filter;
-        if filter.reordered { filter.value.bytes().next_multiple_of(256) } else { 0 }
+        let filter = self.form.filter.as_ref();
+        filter.map_or(0, |filter| filter.bytes().next_multiple_of(256))
     }
 
     fn finish(&self, operands: &[Address]) -> Result<Vec<Box<dyn Enqueue>>, CudaError> {
@@ -185,15 +166,12 @@ impl WithEpilogue<'_> {
         from: Address,
         to: Address,
     ) -> Result<(Vec<Box<dyn Enqueue>>, Address), CudaError> {
-        let filter = &self.form.filter;
-        if !filter.reordered {
-            return Ok((Vec::new(), from));
-        }
-        let from = Value { address: from, ..filter.value.clone() };
-        let order = if self.form.channels_last { Order::ChannelsLast } else { Order::RowMajor };
+        let Some(filter) = &self.form.filter else { return Ok((Vec::new(), from)) };
+        let launch = filter.launch(from, to);
+        let launch =
+            launch.ok_or_else(|| CudaError::unsupported("reordering weights", "too many"))?;
         let mut recorder = Recorder::new(self.gpu);
-        let kernel = reordering(&from, &Value { address: to, order, ..from.clone() });
-        map(&mut recorder, kernel).map_err(recorded)?;
+        recorder.launch(launch).map_err(recorded)?;
         Ok((recorder.calls, to))
     }
 }
@@ -204,7 +182,7 @@ impl Problem for WithEpilogue<'_> {
     fn key(&self) -> String {
         let residual = if self.residual { " residual" } else { "" };
         let bias = if self.bias { " bias" } else { "" };
-        let filter = if self.form.filter.reordered { " reordered" } else { "" };
+        let filter = if self.form.filter.is_some() { " reordered" } else { "" };
         let problem = self.gpu.dnn.problem(&self.convolution).key();
         format!("{problem}{bias}{residual} {:?}{filter}", self.activation)
     }

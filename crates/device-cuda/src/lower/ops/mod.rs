@@ -6,6 +6,7 @@ mod attention_weights;
 pub mod conv;
 mod conv_depthwise;
 pub mod conv_integer;
+mod conv_layout;
 mod conv_problem;
 pub mod ctype;
 pub mod elementwise;
