@@ -17,12 +17,15 @@ pub use engine::EngineChoice;
 
 use crate::driver::{CudaError, CudaErrorKind};
 use cudarc::cudnn::sys::{self, cudnnStatus_t};
+use plan::Plans;
 use std::ffi::CStr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 /// The library, for the context that was current when it was made and for one thread.
 #[derive(Clone)]
 pub struct Dnn {
+    /// Before the handle, so that plans go before it.
+    plans: Arc<Mutex<Plans>>,
     handle: Arc<Handle>,
 }
 
@@ -55,7 +58,7 @@ impl Dnn {
         let mut raw = std::ptr::null_mut();
         // SAFETY: writes one handle, destroyed in `drop`.
         check("cudnnCreate", unsafe { sys::cudnnCreate(&mut raw) })?;
-        Ok(Dnn { handle: Arc::new(Handle { raw }) })
+        Ok(Dnn { handle: Arc::new(Handle { raw }), plans: Arc::default() })
     }
 }
 

@@ -8,7 +8,7 @@ use super::convolution::Layout;
 use super::descriptor::Descriptor;
 use super::engine::{self, EngineChoice, Subject};
 use super::graph::{Graph, Making, Part};
-use super::plan::PlanCall;
+use super::plan::{Plan, PlanCall};
 use crate::driver::{Address, CudaError};
 use crate::program::Enqueue;
 use cudarc::cudnn::sys::{
@@ -56,15 +56,18 @@ impl SdpAttention {
         operands: &[Address],
         scratch: Address,
     ) -> Result<Box<dyn Enqueue>, CudaError> {
-        let graph = self.graph(dnn, false)?;
-        let config = engine::config(&graph, choice)?;
+        let plan = Plan::of(dnn, self, choice)?;
         let sizes: Vec<String> = self.q.sizes.iter().map(i64::to_string).collect();
         let name = format!("attention {}", sizes.join("x"));
-        Ok(Box::new(PlanCall::new(dnn, graph, config, operands, scratch, name)?))
+        Ok(Box::new(PlanCall::new(dnn, plan, operands, scratch, name)?))
     }
 }
 
 impl Subject for SdpAttention {
+    fn key(&self) -> String {
+        format!("{self:?}")
+    }
+
     fn graph(&self, dnn: &Dnn, _unused_residual: bool) -> Result<Graph, CudaError> {
         let mut making = Making::new(self.dtype, ALIGNMENT)?;
         let mut operands = vec![Q, K, V, Y];

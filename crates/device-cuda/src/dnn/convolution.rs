@@ -4,7 +4,7 @@ use super::Dnn;
 use super::convolution_graph::graph;
 use super::engine::{self, EngineChoice, Subject};
 use super::graph::Graph;
-use super::plan::PlanCall;
+use super::plan::{Plan, PlanCall};
 use crate::driver::{Address, CudaError};
 use crate::program::Enqueue;
 use crate::tune::Problem;
@@ -79,6 +79,34 @@ impl Dnn {
 }
 
 impl Subject for Convolution {
+    fn key(&self) -> String {
+        let c = self;
+        let numbers = |of: &[i64]| of.iter().map(i64::to_string).collect::<Vec<_>>().join("x");
+        let layout = |of: &Layout| format!("{}/{}", numbers(&of.sizes), numbers(&of.steps));
+        format!(
+            "conv {:?} {}{} x{} w{} y{} pad{}-{} stride{} dilation{} {} align{}",
+            c.direction,
+            c.dtype.wire_name(),
+            if c.tf32 { " tf32" } else { "" },
+            layout(&c.x),
+            layout(&c.w),
+            layout(&c.y),
+            numbers(&c.pad_begin),
+            numbers(&c.pad_end),
+            numbers(&c.strides),
+            numbers(&c.dilations),
+            match c.fused {
+                None => "plain".to_owned(),
+                Some(Fused { residual, relu }) => format!(
+                    "bias{}{}",
+                    if residual { " residual" } else { "" },
+                    if relu { " relu" } else { "" }
+                ),
+            },
+            c.alignment,
+        )
+    }
+
     fn graph(&self, dnn: &Dnn, unused_residual: bool) -> Result<Graph, CudaError> {
         graph(dnn, self, unused_residual)
     }
@@ -107,31 +135,7 @@ impl Problem for WithDnn<'_> {
     type Choice = EngineChoice;
 
     fn key(&self) -> String {
-        let c = self.convolution;
-        let numbers = |of: &[i64]| of.iter().map(i64::to_string).collect::<Vec<_>>().join("x");
-        let layout = |of: &Layout| format!("{}/{}", numbers(&of.sizes), numbers(&of.steps));
-        format!(
-            "conv {:?} {}{} x{} w{} y{} pad{}-{} stride{} dilation{} {} align{}",
-            c.direction,
-            c.dtype.wire_name(),
-            if c.tf32 { " tf32" } else { "" },
-            layout(&c.x),
-            layout(&c.w),
-            layout(&c.y),
-            numbers(&c.pad_begin),
-            numbers(&c.pad_end),
-            numbers(&c.strides),
-            numbers(&c.dilations),
-            match c.fused {
-                None => "plain".to_owned(),
-                Some(Fused { residual, relu }) => format!(
-                    "bias{}{}",
-                    if residual { " residual" } else { "" },
-                    if relu { " relu" } else { "" }
-                ),
-            },
-            c.alignment,
-        )
+        self.convolution.key()
     }
 
     fn operands(&self) -> Vec<(usize, DType)> {
@@ -159,15 +163,14 @@ impl Problem for WithDnn<'_> {
         operands: &[Address],
         scratch: Address,
     ) -> Result<Vec<Box<dyn Enqueue>>, CudaError> {
-        let graph = graph(self.dnn, self.convolution, choice.unused_residual)?;
-        let config = engine::config(&graph, choice)?;
+        let plan = Plan::of(self.dnn, self.convolution, choice)?;
         let mut addresses = operands.to_vec();
         if choice.unused_residual {
             // It is multiplied by zero, without being read.
             addresses.push(operands[2]);
         }
         let name = name(self.convolution);
-        let call = PlanCall::new(self.dnn, graph, config, &addresses, scratch, name)?;
+        let call = PlanCall::new(self.dnn, plan, &addresses, scratch, name)?;
         Ok(vec![Box::new(call)])
     }
 }

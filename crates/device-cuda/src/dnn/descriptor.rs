@@ -14,6 +14,8 @@ pub struct Descriptor {
 
 // SAFETY: a descriptor is memory of the library that is not bound to a thread; one thread at a time uses it.
 unsafe impl Send for Descriptor {}
+// SAFETY: once finalized it is only read.
+unsafe impl Sync for Descriptor {}
 
 impl Descriptor {
     pub fn new(kind: Kind) -> Result<Descriptor, CudaError> {

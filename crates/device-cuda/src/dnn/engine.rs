@@ -1,8 +1,9 @@
 //! Engines: the library's ways to run a graph, and which of them may be chosen.
 
+use super::Dnn;
 use super::descriptor::Descriptor;
 use super::graph::Graph;
-use super::{Dnn, plan};
+use super::plan::Plan;
 use crate::driver::CudaError;
 use cudarc::cudnn::sys::{
     cudnnBackendAttributeName_t as Name, cudnnBackendAttributeType_t as Type,
@@ -13,6 +14,9 @@ use serde::{Deserialize, Serialize};
 
 /// What engines are wanted for.
 pub trait Subject {
+    /// Tells it from all others.
+    fn key(&self) -> String;
+
     /// `unused_residual`: with a residual whose factor is zero.
     fn graph(&self, dnn: &Dnn, unused_residual: bool) -> Result<Graph, CudaError>;
 
@@ -38,6 +42,11 @@ pub struct EngineChoice {
 }
 
 impl EngineChoice {
+    /// Tells it from others for the same subject.
+    pub fn key(&self) -> String {
+        format!("{} {:?} {}", self.engine, self.knobs, self.unused_residual)
+    }
+
     pub fn workspace_bytes(&self) -> usize {
         self.workspace_bytes
     }
@@ -92,9 +101,8 @@ fn offered(
             if choices.len() == if may_compile { COMPILED } else { CHOICES } {
                 break;
             }
-            match examined(dnn, &graph, &config, subject, may_compile) {
+            match examined(dnn, &config, subject, unused_residual, may_compile) {
                 Ok(Some(choice)) => {
-                    let choice = EngineChoice { unused_residual, ..choice };
                     if !choices.contains(&choice) {
                         choices.push(choice);
                     }
@@ -129,9 +137,9 @@ fn recommended(graph: &Graph, mode: Heuristic) -> Result<Vec<Descriptor>, CudaEr
 /// The choice that a configuration is; `None` when it may not be chosen.
 fn examined(
     dnn: &Dnn,
-    graph: &Graph,
     config: &Descriptor,
     subject: &impl Subject,
+    unused_residual: bool,
     may_compile: bool,
 ) -> Result<Option<EngineChoice>, CudaError> {
     let engine = config
@@ -166,11 +174,10 @@ fn examined(
         engine: engine.i64(Name::CUDNN_ATTR_ENGINE_GLOBAL_INDEX)?,
         knobs,
         workspace_bytes: 0,
-        unused_residual: false,
+        unused_residual,
     };
     // Made again from its description, as it will be whenever it is remembered.
-    let plan = plan::finished(dnn, &self::config(graph, &choice)?.config)?;
-    let workspace_bytes = plan::workspace_bytes(&plan)?;
+    let workspace_bytes = Plan::of(dnn, subject, &choice)?.workspace_bytes;
     let fits = workspace_bytes <= WORKSPACE_BYTES;
     Ok(fits.then_some(EngineChoice { workspace_bytes, ..choice }))
 }
