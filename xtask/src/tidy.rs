@@ -21,7 +21,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("device", &["units", "graph", "plan"]),
     ("device-cpu", &["units", "graph", "plan", "device"]),
     ("device-cuda", &["units", "graph", "plan", "device"]),
-    ("devices", &["device", "device-cpu", "device-cuda"]),
+    ("devices", &["units", "device", "device-cpu", "device-cuda"]),
     ("engine", &["units", "graph", "import", "plan", "pool", "sched", "device"]),
     ("server", &["units", "graph", "engine"]),
     ("catalog", &[]),

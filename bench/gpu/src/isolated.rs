@@ -113,7 +113,7 @@ pub fn child(common: &Common, test: impl Fn(&str, &OnDevice) -> Outcome) -> Resu
     // A panic is an outcome here, and reported as one.
     panic::set_hook(Box::new(|_| {}));
     let device = common.with_memory(sublet_units::Bytes::from_mib(512));
-    let target = OnDevice::new(Direct::new(common.open(&device, false)?));
+    let target = OnDevice::new(Direct::new(common.open(&device)?));
     for name in std::io::stdin().lock().lines() {
         let name = name?;
         say(&Line::Begun(name.clone()))?;

@@ -17,7 +17,7 @@ use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 use std::sync::Arc;
 use sublet_device::Device;
-use sublet_devices::OpenOptions;
+use sublet_devices::{OpenOptions, Tracer};
 
 #[derive(Parser)]
 #[command(name = "gpu-bench")]
@@ -66,11 +66,17 @@ enum Task {
 
 impl Common {
     /// The device, not yet started.
-    pub fn open(&self, device: &str, trace: bool) -> Result<Arc<dyn Device>> {
+    pub fn open(&self, device: &str) -> Result<Arc<dyn Device>> {
+        Ok(self.open_traced(device, false)?.0)
+    }
+
+    /// The same, with what writes a trace of what it does.
+    pub fn open_traced(&self, device: &str, trace: bool) -> Result<(Arc<dyn Device>, Tracer)> {
         let cache = self.work.join("kernels");
         let options = OpenOptions { cache: Some(&cache), trace };
         let opened = sublet_devices::open(&[device.to_owned()], options)?;
-        opened.into_iter().next().with_context(|| format!("no device for `{device}`"))
+        let first = opened.devices.first().with_context(|| format!("no device for `{device}`"))?;
+        Ok((first.clone(), opened.tracer()))
     }
 
     /// The device with another budget of memory.

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::time::Instant;
 use sublet_conformance::{Attached, Direct, Loaded, relative_difference};
 use sublet_device::{Image, RunOutput};
+use sublet_devices::Tracer;
 use sublet_graph::{DType, Graph, Literal, Model, Weight};
 use sublet_plan::{CompileOptions, Layout, LayoutOptions, Plan};
 use sublet_units::LaneId;
@@ -30,6 +31,9 @@ pub struct Options {
     warm: usize,
     #[arg(long, default_value_t = 10)]
     cold: usize,
+    /// Also write a timeline of one cold run of each model at batch 1, as a Chrome trace, into the folder of results
+    #[arg(long)]
+    trace: bool,
     /// Go on after the models that the result file has already
     #[arg(long)]
     resume: bool,
@@ -90,7 +94,8 @@ pub fn run(common: &Common, options: &Options) -> Result<()> {
         Some(Ok(text)) => serde_json::from_str(&text).context("the result file to resume")?,
         _ => Report { machine, rows: Vec::new() },
     };
-    let direct = Direct::new(common.open(&common.device, false)?);
+    let (device, tracer) = common.open_traced(&common.device, options.trace)?;
+    let direct = Direct::new(device);
     println!("{} on {}", heading(), direct.device().info().name);
     for exported in Exported::all(common)? {
         let done = |row: &Row| row.model == exported.case.model && row.dtype == exported.case.dtype;
@@ -107,6 +112,9 @@ pub fn run(common: &Common, options: &Options) -> Result<()> {
         report.rows.truncate(rows_before);
         for row in &rows {
             println!("{}", line(row));
+        }
+        if options.trace && rows.iter().all(|row| row.error.is_none()) {
+            trace_cold(&direct, &tracer, &exported, common)?;
         }
         report.rows.extend(rows);
         write(&common.out, "models.json", &report)?;
@@ -336,6 +344,33 @@ fn colds(
         }
     }
     Ok((median(&cold), median(&wall), median(&stalled)))
+}
+
+/// One cold run on its own, with its pages mapped before, as a timeline.
+fn trace_cold(
+    direct: &Direct,
+    tracer: &Tracer,
+    exported: &Exported,
+    common: &Common,
+) -> Result<()> {
+    let loaded = Loaded::from_onnx(&exported.file(1)).map_err(|failure| anyhow!("{failure}"))?;
+    let inputs = exported.tensors(1)?.inputs;
+    let given = loaded.in_order(&inputs);
+    let plan = loaded.plan_for(&given).map_err(|failure| anyhow!("{failure}"))?;
+    let inputs: Vec<Literal> = given.into_iter().flatten().cloned().collect();
+    let attached = direct.attach(loaded.image().clone())?;
+    let name = format!("trace-{}-{}.json", exported.case.model, exported.case.dtype);
+    for _ in 0..3 {
+        direct.evict(attached);
+        let loading = direct.begin_load(attached)?;
+        let running = direct.begin_run(attached, LaneId(0), plan.clone(), inputs.clone())?;
+        let (output, loaded) = (running.wait(), loading.wait());
+        (loaded?, output?);
+        // The last one stays: those before it make what cold runs need once.
+        tracer.write(&common.out.join(&name))?;
+    }
+    direct.detach(attached);
+    Ok(())
 }
 
 fn ratios(exported: &Exported, machine: &Machine, batch: usize, row: &mut Row) {

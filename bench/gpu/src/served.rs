@@ -63,10 +63,11 @@ impl Served {
             policy,
             queue_max: 100_000,
             plans_max: 64,
+            precision: None,
             model_bytes_max: sublet_units::Bytes::from_gib(8),
             slo: None,
         };
-        let engine = Engine::start(config, vec![common.open(device, false)?], Arc::new(Evaluator))?;
+        let engine = Engine::start(config, vec![common.open(device)?], Arc::new(Evaluator))?;
         let swaps = Arc::new(Swaps::default());
         let counted = swaps.clone();
         engine.subscribe(Box::new(move |event| {

@@ -2,10 +2,13 @@
 //!
 //! One binary serves them all: CUDA is looked for when it runs, and where there is none the CPU serves.
 
+mod chrome;
 mod disk_cache;
 
 pub use disk_cache::DiskCache;
 
+use std::fs::File;
+use std::io::{BufWriter, Write};
 use std::path::Path;
 use std::sync::Arc;
 use sublet_device::{Device, DeviceError};
@@ -24,6 +27,50 @@ pub enum OpenError {
     Device { spec: String, error: DeviceError },
 }
 
+/// A trace that could not be written.
+#[derive(Debug, thiserror::Error)]
+pub enum TraceError {
+    #[error("{0}")]
+    Io(#[from] std::io::Error),
+    #[error("{0}")]
+    Device(#[from] DeviceError),
+}
+
+/// Devices, not yet started.
+#[derive(Default)]
+pub struct Opened {
+    pub devices: Vec<Arc<dyn Device>>,
+    /// Those of them that note spans.
+    traced: Vec<Arc<CudaDevice>>,
+}
+
+impl Opened {
+    /// Where the spans of these devices can be had later on.
+    pub fn tracer(&self) -> Tracer {
+        Tracer(self.traced.clone())
+    }
+}
+
+/// The spans that devices note.
+#[derive(Clone)]
+pub struct Tracer(Vec<Arc<CudaDevice>>);
+
+impl Tracer {
+    /// Writes what was noted since the start, or since the last call, as a Chrome trace.
+    ///
+    /// # Errors
+    /// When a device is lost, or the file cannot be written.
+    pub fn write(&self, path: &Path) -> Result<(), TraceError> {
+        let mut devices = Vec::new();
+        for device in &self.0 {
+            devices.push((device.info().name.clone(), device.take_trace()?));
+        }
+        let mut file = BufWriter::new(File::create(path)?);
+        chrome::write(&devices, &mut file)?;
+        Ok(file.flush()?)
+    }
+}
+
 /// What to open devices with.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct OpenOptions<'a> {
@@ -37,18 +84,18 @@ pub struct OpenOptions<'a> {
 ///
 /// # Errors
 /// For the first one that is misspelt or cannot be had; what is missing is named.
-pub fn open(specs: &[String], options: OpenOptions) -> Result<Vec<Arc<dyn Device>>, OpenError> {
-    let mut devices: Vec<Arc<dyn Device>> = Vec::new();
+pub fn open(specs: &[String], options: OpenOptions) -> Result<Opened, OpenError> {
+    let mut opened = Opened::default();
     for spec in specs {
         if spec == AUTO {
             for found in found() {
-                add(&found, options, &mut devices)?;
+                add(&found, options, &mut opened)?;
             }
         } else {
-            add(spec, options, &mut devices)?;
+            add(spec, options, &mut opened)?;
         }
     }
-    Ok(devices)
+    Ok(opened)
 }
 
 /// The CUDA devices of this machine, or the CPU.
@@ -65,11 +112,7 @@ fn found() -> Vec<String> {
     }
 }
 
-fn add(
-    spec: &str,
-    options: OpenOptions,
-    devices: &mut Vec<Arc<dyn Device>>,
-) -> Result<(), OpenError> {
+fn add(spec: &str, options: OpenOptions, opened: &mut Opened) -> Result<(), OpenError> {
     let misspelt =
         |error: &dyn std::fmt::Display| OpenError::Spec { spec: spec.into(), what: error.to_string() };
     let refused = |error| OpenError::Device { spec: spec.into(), error };
@@ -80,15 +123,19 @@ fn add(
             Some(folder) => Arc::new(DiskCache::new(folder)),
             None => Arc::new(NoCache),
         };
-        let index = devices.len() as u32;
-        devices.push(Arc::new(CudaDevice::new(index, parsed, cache).map_err(refused)?));
+        let (index, trace) = (opened.devices.len() as u32, parsed.trace);
+        let device = Arc::new(CudaDevice::new(index, parsed, cache).map_err(refused)?);
+        if trace {
+            opened.traced.push(device.clone());
+        }
+        opened.devices.push(device);
         return Ok(());
     }
     let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get());
     let parsed: CpuDeviceSpec = spec.parse().map_err(|error| misspelt(&error))?;
     for _ in 0..parsed.count {
-        let index = devices.len() as u32;
-        devices.push(Arc::new(CpuDevice::new(index, parsed.options_on(cores)).map_err(refused)?));
+        let index = opened.devices.len() as u32;
+        opened.devices.push(Arc::new(CpuDevice::new(index, parsed.options_on(cores)).map_err(refused)?));
     }
     Ok(())
 }
@@ -99,7 +146,7 @@ mod tests {
 
     fn open_all(specs: &[&str]) -> Result<Vec<Arc<dyn Device>>, OpenError> {
         let specs: Vec<String> = specs.iter().map(|&spec| spec.to_owned()).collect();
-        open(&specs, OpenOptions::default())
+        open(&specs, OpenOptions::default()).map(|opened| opened.devices)
     }
 
     #[test]

@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 use sublet_device::Device;
-use sublet_graph::Evaluate;
+use sublet_graph::{Evaluate, RewriteOptions};
 use sublet_plan::CompileOptions;
 use sublet_sched::{Config, Preset, Scheduler};
 use sublet_units::{Bytes, DeviceId, Time};
@@ -60,7 +60,8 @@ impl Engine {
         let bytes_max = config.model_bytes_max.0;
         let preparer = Preparer {
             repository: Repository::open(&config.repositories, bytes_max)?,
-            store: Store::open(&config.store)?,
+            store: Store::open(&config.store, config.precision)?,
+            rewrites: RewriteOptions { precision: config.precision, ..RewriteOptions::default() },
             evaluator,
             compile: CompileOptions {
                 arena_bytes_max: arena.as_usize(),

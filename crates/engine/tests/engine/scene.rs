@@ -73,6 +73,7 @@ impl Scene {
             policy: self.policy,
             queue_max: self.queue_max,
             plans_max: 16,
+            precision: None,
             model_bytes_max: Bytes::from_mib(256),
             slo: None,
         }
