@@ -1,9 +1,11 @@
 //! The one match over operators.
 
-use super::ops::operands::{input, is_row_major, known_integers, optional_integers, output};
+use super::ops::operands::{input, is_row_major, optional_integers, output};
 use super::ops::rows::{self, Softmax};
 use super::ops::target::Target;
-use super::ops::{fused, gather, image, movement, pool, reduce};
+use super::ops::{
+    fused, gather, generate, image, lines, movement, pool, quantize, reduce, statistics, unfold,
+};
 use super::{Emitter, LowerError, Order, Value};
 use sublet_graph::{Op, Reduce, shape};
 
@@ -123,6 +125,10 @@ fn ordered(
         Op::LpPool { pool, p } => pool::lp(target, pool, *p, x()?, y()?),
         Op::GlobalAveragePool => pool::global(target, Reduce::Mean, x()?, y()?),
         Op::GlobalMaxPool => pool::global(target, Reduce::Max, x()?, y()?),
+        Op::GlobalLpPool { p } => {
+            let axes: Vec<usize> = (2..x()?.shape.len()).collect();
+            reduce::lp(target, *p, x()?, &axes, y()?)
+        }
         // Normalisation.
         Op::InstanceNorm { epsilon } => rows::group_norm(target, None, *epsilon, inputs, outputs),
         Op::GroupNorm { groups, epsilon } => {
@@ -133,6 +139,16 @@ fn ordered(
         }
         Op::RmsNorm { axis, epsilon } => {
             rows::rms_norm(target, *axis, *epsilon, inputs, outputs, None)
+        }
+        Op::LpNormalization { axis, p } => lines::lp_normalization(target, *axis, *p, x()?, y()?),
+        Op::MeanVarianceNormalization { axes } => {
+            statistics::mean_variance(target, axes, x()?, y()?)
+        }
+        Op::Lrn { alpha, beta, bias, size } => {
+            statistics::local_response(target, (*alpha, *beta, *bias), *size, x()?, y()?)
+        }
+        Op::RotaryEmbedding { interleaved, num_heads, rotary_dim } => {
+            statistics::rotary(target, (*interleaved, *num_heads, *rotary_dim), inputs, y()?)
         }
         Op::Softmax { axis } => rows::softmax(target, Softmax::Softmax, *axis, inputs, outputs),
         Op::LogSoftmax { axis } => {
@@ -149,6 +165,13 @@ fn ordered(
         Op::ArgMin { axis, last, .. } => {
             reduce::arg_extreme(target, *axis, false, *last, x()?, y()?)
         }
+        Op::CumSum { exclusive, reverse } => {
+            lines::cumulative(target, false, (*exclusive, *reverse), inputs, y()?)
+        }
+        Op::CumProd { exclusive, reverse } => {
+            lines::cumulative(target, true, (*exclusive, *reverse), inputs, y()?)
+        }
+        Op::TopK { axis, largest, .. } => statistics::top_k(target, *axis, *largest, x()?, outputs),
         // Movement.
         Op::Reshape { .. } | Op::Flatten { .. } | Op::Squeeze | Op::Unsqueeze => {
             movement::reshape(target, x()?, y()?)
@@ -190,6 +213,68 @@ fn ordered(
         Op::GridSample { mode, padding, align_corners } => {
             image::grid_sample(target, (*mode, *padding, *align_corners), inputs, y()?)
         }
-        other => Err(LowerError::unsupported(other.name())),
+        Op::AffineGrid { align_corners } => {
+            statistics::affine_grid(target, *align_corners, x()?, y()?)
+        }
+        Op::MaxUnpool { kernel, strides, pads } => {
+            unfold::max_unpool(target, [kernel, strides, pads], inputs, y()?)
+        }
+        Op::Col2Im { dilations, pads, strides } => {
+            unfold::col2im(target, [dilations, pads, strides], inputs, y()?)
+        }
+        // Generation.
+        Op::Shape { start, end } => {
+            let sizes: Vec<i64> = x()?.shape.iter().map(|&size| size as i64).collect();
+            let rank = sizes.len() as i64;
+            let clamp =
+                |axis: i64| (if axis < 0 { axis + rank } else { axis }).clamp(0, rank) as usize;
+            let (start, end) = (clamp(*start), end.map_or(sizes.len(), clamp));
+            generate::numbers(target, &sizes[start.min(end)..end], y()?)
+        }
+        Op::Size => generate::numbers(target, &[x()?.elements() as i64], y()?),
+        Op::ConstantOfShape { value } => generate::constant_of_shape(target, value.bits, y()?),
+        Op::Range => generate::range(target, inputs, y()?),
+        Op::OneHot { axis } => generate::one_hot(target, *axis, inputs, y()?),
+        Op::EyeLike { k, .. } => generate::eye_like(target, *k, y()?),
+        Op::Trilu { upper } => generate::trilu(target, *upper, inputs, y()?),
+        // Quantisation.
+        Op::QuantizeLinear { axis, block, .. } => {
+            quantize::blocked(target, true, *axis, *block, inputs, y()?)
+        }
+        Op::DequantizeLinear { axis, block } => {
+            quantize::blocked(target, false, *axis, *block, inputs, y()?)
+        }
+        Op::DynamicQuantizeLinear => quantize::dynamic(target, inputs, outputs),
+        // Products and convolutions: see `emit`.
+        Op::MatMul
+        | Op::Linear { .. }
+        | Op::Gemm { .. }
+        | Op::MatMulInteger
+        | Op::QLinearMatMul
+        | Op::Einsum { .. }
+        | Op::Attention(_)
+        | Op::Conv { .. }
+        | Op::ConvTranspose { .. }
+        | Op::ConvInteger(_)
+        | Op::QLinearConv(_) => {
+            Err(LowerError::unsupported(format!("{} without a library", op.name())))
+        }
+        // Not here: shapes that the run tells, control flow, and what no model on a GPU has asked for.
+        Op::NonZero
+        | Op::Unique { .. }
+        | Op::Compress { .. }
+        | Op::NonMaxSuppression { .. }
+        | Op::If { .. }
+        | Op::Loop { .. }
+        | Op::Scan(_)
+        | Op::Rnn(_)
+        | Op::Det
+        | Op::Dft { .. }
+        | Op::Stft { .. }
+        | Op::RoiAlign { .. }
+        | Op::HannWindow { .. }
+        | Op::HammingWindow { .. }
+        | Op::BlackmanWindow { .. }
+        | Op::MelWeightMatrix { .. } => Err(LowerError::unsupported(op.name())),
     }
 }

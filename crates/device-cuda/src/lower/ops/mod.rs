@@ -12,9 +12,11 @@ pub mod ctype;
 pub mod elementwise;
 pub mod fused;
 pub mod gather;
+pub mod generate;
 pub mod image;
 pub mod indexed;
 pub mod libraries;
+pub mod lines;
 pub mod map;
 pub mod movement;
 pub mod operands;
@@ -24,9 +26,12 @@ mod product_calls;
 pub mod product_einsum;
 pub mod product_integer;
 mod product_thin;
+pub mod quantize;
 pub mod reduce;
 pub mod rows;
+pub mod statistics;
 pub mod target;
+pub mod unfold;
 
 #[cfg(test)]
 mod tests;

@@ -51,6 +51,31 @@ pub fn over(
     emit(target, &format!("reduce_{kind:?}").to_lowercase(), &fold, x, axes, y)
 }
 
+/// The norm `(Σ |x|ᵖ)^(1/p)` over some axes (increasing).
+pub fn lp(
+    target: &mut dyn Target,
+    p: i64,
+    x: &Value,
+    axes: &[usize],
+    y: &Value,
+) -> Result<(), LowerError> {
+    if !x.dtype.is_float() {
+        return Err(LowerError::unsupported(format!("norms of {}", x.dtype)));
+    }
+    let c = computed(x.dtype);
+    let (power, root) = super::pool::norm(p, c);
+    let fold = Fold {
+        accumulator: c.to_owned(),
+        define: String::new(),
+        start: "return 0;".into(),
+        step: format!("return acc + {power};"),
+        merge: "return a + b;".into(),
+        finish: format!("return {root};"),
+        log_sum_exp: false,
+    };
+    emit(target, "reduce_norm", &fold, x, axes, y)
+}
+
 /// The index of the largest or smallest value along an axis.
 pub fn arg_extreme(
     target: &mut dyn Target,

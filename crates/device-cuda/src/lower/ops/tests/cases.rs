@@ -3,7 +3,7 @@
 use half::{bf16, f16};
 use sublet_graph::{
     AutoPad, Binary, Compare, CoordinateTransform, DType, GridPadding, Interpolation, KeepAspect,
-    Literal, NearestMode, Op, PadMode, Pool, Reduce, Resize, ScatterReduction, Unary,
+    Literal, NearestMode, Op, PadMode, Pool, Reduce, Resize, Scalar, ScatterReduction, Unary,
 };
 
 pub struct Case {
@@ -135,10 +135,20 @@ fn hard_floats() -> Literal {
 }
 
 pub fn all() -> Vec<Case> {
-    [elementwise(), casts(), movement(), reductions(), rows(), pooling(), indexing(), images()]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        elementwise(),
+        casts(),
+        movement(),
+        reductions(),
+        rows(),
+        pooling(),
+        indexing(),
+        images(),
+        others(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 fn elementwise() -> Vec<Case> {
@@ -639,6 +649,126 @@ fn images() -> Vec<Case> {
                 cases.push(Case::new(op, vec![x(F32, &[2, 3, 5, 6]), grid]).loose(30.0));
             }
         }
+    }
+    cases
+}
+
+fn others() -> Vec<Case> {
+    use DType::{BF16, Bool, F16, F32, F64, I8, I32, I64, U8};
+    let mut cases = Vec::new();
+    for (exclusive, reverse) in [(false, false), (true, false), (false, true), (true, true)] {
+        for dtype in [F32, F16, I64, U8] {
+            for axis in [0, 1] {
+                let op = Op::CumSum { exclusive, reverse };
+                let axis = scalar(axis);
+                let inputs = vec![x(dtype, &[4, 7, 3]), axis.clone()];
+                cases.push(Case::new(op, inputs).known(&[1]).loose(4.0));
+                let op = Op::CumProd { exclusive, reverse };
+                let inputs = vec![x(dtype, &[4, 3]), axis];
+                cases.push(Case::new(op, inputs).known(&[1]).loose(8.0));
+            }
+        }
+    }
+    for p in [1, 2, 3] {
+        for axis in [0, -1] {
+            if p < 3 {
+                let op = Op::LpNormalization { axis, p };
+                cases.push(Case::new(op, vec![x(F32, &[4, 7, 3])]).loose(4.0));
+            }
+        }
+        let op = Op::GlobalLpPool { p };
+        cases.push(Case::new(op, vec![x(F32, &[2, 3, 5, 4])]).loose(8.0));
+    }
+    for dtype in [F32, F16] {
+        let op = Op::MeanVarianceNormalization { axes: vec![0, 2, 3] };
+        cases.push(Case::new(op, vec![x(dtype, &[2, 3, 4, 5])]).loose(8.0));
+        let op = Op::Lrn { alpha: 0.1, beta: 0.75, bias: 1.0, size: 4 };
+        cases.push(Case::new(op, vec![x(dtype, &[2, 7, 3, 4])]).loose(8.0));
+        for interleaved in [false, true] {
+            let op =
+                |num_heads, rotary_dim| Op::RotaryEmbedding { interleaved, num_heads, rotary_dim };
+            let tables = || x(dtype, &[10, 4]);
+            let positions = || Some(between(I64, &[2, 3], 0.0, 10.0));
+            let inputs = vec![x(dtype, &[2, 5, 3, 8]), tables(), tables(), positions()];
+            cases.push(Case::new(op(0, 0), inputs).loose(8.0));
+            let inputs = vec![x(dtype, &[2, 3, 20]), tables(), tables(), positions()];
+            cases.push(Case::new(op(2, 8), inputs).loose(8.0));
+        }
+    }
+    for largest in [false, true] {
+        for (dtype, shape, axis) in [
+            (F32, &[3usize, 40][..], -1),
+            (I64, &[30, 4], 0),
+            (F16, &[2, 30, 3], 1),
+            (U8, &[50], 0),
+        ] {
+            let op = Op::TopK { axis, largest, sorted: true };
+            cases.push(Case::new(op, vec![x(dtype, shape), ints(&[7])]).outputs(2).known(&[1]));
+        }
+        let nan = Some(Literal::f32(&[5], &[1.0, f32::NAN, 3.0, f32::NAN, 3.0]));
+        let op = Op::TopK { axis: 0, largest, sorted: true };
+        cases.push(Case::new(op, vec![nan, ints(&[4])]).outputs(2).known(&[1]));
+    }
+    for align_corners in [false, true] {
+        let op = Op::AffineGrid { align_corners };
+        let inputs = vec![x(F32, &[2, 2, 3]), ints(&[2, 3, 4, 5])];
+        cases.push(Case::new(op.clone(), inputs).known(&[1]).loose(4.0));
+        let inputs = vec![x(F32, &[1, 3, 4]), ints(&[1, 2, 3, 4, 5])];
+        cases.push(Case::new(op, inputs).known(&[1]).loose(4.0));
+    }
+    let op = Op::MaxUnpool { kernel: vec![2, 2], strides: vec![2, 2], pads: vec![] };
+    let places = Some(between(I64, &[1, 2, 2, 3], 0.0, 48.0));
+    cases.push(Case::new(op, vec![x(F32, &[1, 2, 2, 3]), places]));
+    let op = Op::Col2Im { dilations: vec![1, 2], pads: vec![1, 0, 0, 1], strides: vec![2, 1] };
+    // Two taps high, three wide and two apart: 3 rows and 3 columns.
+    let inputs = vec![x(F32, &[2, 18, 9]), ints(&[6, 6]), ints(&[2, 3])];
+    cases.push(Case::new(op, inputs).known(&[1, 2]).loose(4.0));
+    for (dtype, bits) in [(F32, 1.5f32.to_bits().into()), (I64, 7), (U8, 0)] {
+        let op = Op::ConstantOfShape { value: Scalar { dtype, bits } };
+        cases.push(Case::new(op, vec![ints(&[3, 50])]).known(&[0]));
+    }
+    let range = |start: &Literal, limit: &Literal, delta: &Literal| {
+        let inputs = [start, limit, delta].map(|value| Some(value.clone())).to_vec();
+        Case::new(Op::Range, inputs)
+    };
+    let [a, b, c] = [1.5f32, 9.0, 0.7].map(|value| Literal::f32(&[], &[value]));
+    cases.push(range(&a, &b, &c));
+    let [a, b, c] = [10i64, -3, -2].map(|value| Literal::i64(&[], &[value]));
+    cases.push(range(&a, &b, &c));
+    for (dtype, axis) in [(I64, -1), (F32, 0), (I32, 1)] {
+        let indices = Some(between(dtype, &[2, 5], -4.0, 6.0));
+        let inputs = vec![indices, scalar(4), Some(Literal::f32(&[2], &[0.5, 2.0]))];
+        cases.push(Case::new(Op::OneHot { axis }, inputs).known(&[1]));
+    }
+    for dtype in [F32, BF16, F64, I8, Bool] {
+        let op = Op::EyeLike { dtype: Some(dtype), k: 1 };
+        cases.push(Case::new(op, vec![x(F32, &[4, 6])]));
+    }
+    for upper in [false, true] {
+        for k in [-2, 0, 3] {
+            let inputs = vec![x(F16, &[2, 5, 7]), scalar(k)];
+            cases.push(Case::new(Op::Trilu { upper }, inputs.clone()));
+            cases.push(Case::new(Op::Trilu { upper }, inputs).known(&[1]));
+        }
+        cases.push(Case::new(Op::Trilu { upper }, vec![x(F32, &[5, 7])]));
+    }
+    cases.push(Case::new(Op::DynamicQuantizeLinear, vec![x(F32, &[5, 70])]).outputs(3));
+    for (dtype, along) in [(U8, -1), (I8, 0)] {
+        let quantize = |block| Op::QuantizeLinear { axis: along, block, to: None };
+        let dequantize = |block| Op::DequantizeLinear { axis: along, block };
+        let count = if along == 0 { 6 } else { 8 };
+        let zero = |shape: &[usize]| Some(between(dtype, shape, 0.0, 9.0));
+        let scales = |shape: &[usize]| Some(between(F32, shape, 0.1, 0.5));
+        let data = || x(F32, &[6, 5, 8]);
+        let small = || Some(between(dtype, &[6, 5, 8], 0.0, 100.0));
+        for shape in [&[][..], &[count]] {
+            let case = Case::new(quantize(0), vec![data(), scales(shape), zero(shape)]);
+            cases.push(case);
+            cases.push(Case::new(dequantize(0), vec![small(), scales(shape), zero(shape)]));
+        }
+        let shape = if along == 0 { [3, 5, 8] } else { [6, 5, 4] };
+        cases.push(Case::new(quantize(2), vec![data(), scales(&shape), zero(&shape)]));
+        cases.push(Case::new(dequantize(2), vec![small(), scales(&shape), zero(&shape)]));
     }
     cases
 }

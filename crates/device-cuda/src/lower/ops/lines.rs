@@ -1,0 +1,104 @@
+//! Kernels with one thread for each line along an axis: running sums, norms, and the like.
+
+use super::ctype::{computed, stored};
+use super::operands::{around, input, known_integers};
+use super::pool::norm;
+use super::target::{Launch, Target};
+use crate::driver::LaunchShape;
+use crate::lower::{LowerError, Value};
+use crate::program::Argument;
+use sublet_graph::{DType, shape};
+
+/// Emits a kernel that sees `x` and `y` at the start of a line of LEN elements that lie INNER apart. C: the type they are
+/// computed in.
+fn lines(
+    target: &mut dyn Target,
+    name: &str,
+    x: &Value,
+    y: &Value,
+    axis: usize,
+    body: &str,
+) -> Result<(), LowerError> {
+    let (outer, len, inner) = around(&x.shape, axis);
+    if x.elements() == 0 {
+        return Ok(());
+    }
+    if x.shape != y.shape || x.dtype != y.dtype {
+        return Err(LowerError::Invalid(format!("{:?} to {:?}", x.shape, y.shape)));
+    }
+    let count = outer * inner;
+    let source = format!(
+        "\ntypedef {} T;\ntypedef {} C;\n#define LEN {len}ll\n#define INNER {inner}ll\n\
+         KERNEL lines(const T* x, T* y) {{
+    const i64 line = (i64)blockIdx.x * blockDim.x + threadIdx.x;
+    if (line >= {count}ll) return;
+    const i64 base = line / INNER * (LEN * INNER) + line % INNER;
+    x += base;
+    y += base;\n{body}\n}}\n",
+        stored(x.dtype),
+        computed(x.dtype),
+    );
+    target.launch(Launch {
+        name: name.into(),
+        source,
+        entry: "lines",
+        shape: LaunchShape::linear(count, 64),
+        arguments: vec![Argument::Address(x.address), Argument::Address(y.address)],
+    })
+}
+
+/// Data, axis: running sums, or products.
+pub fn cumulative(
+    target: &mut dyn Target,
+    product: bool,
+    (exclusive, reverse): (bool, bool),
+    inputs: &[Option<Value>],
+    y: &Value,
+) -> Result<(), LowerError> {
+    let x = input(inputs, 0)?;
+    let axis = match known_integers(input(inputs, 1)?, "the axis of a running sum")?[..] {
+        [axis] => shape::axis(axis, x.shape.len())?,
+        ref other => return Err(LowerError::Invalid(format!("axes {other:?}"))),
+    };
+    if x.dtype == DType::Bool {
+        return Err(LowerError::unsupported("running sums of booleans"));
+    }
+    let (start, combine) = if product { (1, "Mul") } else { (0, "Add") };
+    let step = if reverse { "LEN - 1 - step" } else { "step" };
+    let result = if exclusive { "acc" } else { "next" };
+    let body = format!(
+        "    C acc = {start};
+    for (i64 step = 0; step < LEN; ++step) {{
+        const i64 at = ({step}) * INNER;
+        const C next = {combine}<C>(acc, Io<T>::get(x[at]));
+        y[at] = Io<T>::put({result});
+        acc = next;
+    }}"
+    );
+    lines(target, "cumulative", x, y, axis, &body)
+}
+
+/// Divides by the norm of a line; where that is zero, so is the result.
+pub fn lp_normalization(
+    target: &mut dyn Target,
+    along: i64,
+    p: i64,
+    x: &Value,
+    y: &Value,
+) -> Result<(), LowerError> {
+    if !x.dtype.is_float() {
+        return Err(LowerError::unsupported(format!("LpNormalization of {}", x.dtype)));
+    }
+    let axis = shape::axis(along, x.shape.len())?;
+    let (power, root) = norm(p, computed(x.dtype));
+    let body = format!(
+        "    C acc = 0;
+    for (i64 step = 0; step < LEN; ++step) {{ const C x_ = Io<T>::get(x[step * INNER]); acc += {}; }}
+    const C norm = {root};
+    for (i64 step = 0; step < LEN; ++step) {{
+        y[step * INNER] = Io<T>::put(norm == 0 ? (C)0 : Io<T>::get(x[step * INNER]) / norm);
+    }}",
+        power.replace("x", "x_").replace("Abs<f32>", "Abs<C>"),
+    );
+    lines(target, "lp_normalization", x, y, axis, &body)
+}
