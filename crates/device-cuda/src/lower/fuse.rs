@@ -4,10 +4,13 @@
 //! values stay in registers: those of half precision are not rounded on the way, unless a step converts to half
 //! precision itself. A group runs where its last step stands, so a step joins a group only when nothing in between
 //! reads what the group computes.
+//!
+//! A sum whose rows are normalised is computed with them, as transformers have it after every block.
 
 use super::ops::elementwise::is_elementwise;
 use super::ops::fused;
 use super::{Emitter, LowerError, Value};
+use sublet_graph::{Binary, Op, shape};
 use sublet_plan::{Operand, Plan, SlotId, Step};
 
 /// Steps that are computed together, at the place of the last of them. What passes between them is never stored.
@@ -34,6 +37,12 @@ pub fn groups(plan: &Plan) -> Vec<Group> {
     let mut members: Vec<Vec<usize>> = Vec::new();
     for (index, step) in plan.steps.iter().enumerate() {
         let mut joined = vec![index];
+        if let Some(sum) = sum_of_rows(plan, &uses, step, index)
+            && members[group_of[sum]] == [sum]
+        {
+            members[group_of[sum]].clear();
+            joined = vec![sum, index];
+        }
         if fuses(plan, step) {
             for operand in step.inputs.iter().flatten() {
                 let Some(producer) = uses.producer(*operand) else { continue };
@@ -81,6 +90,35 @@ fn fuses(plan: &Plan, step: &Step) -> bool {
     is_elementwise(&step.op)
         && matches!(&step.outputs[..], [Some(slot)] if known(slot))
         && inputs_known
+}
+
+/// Elements of a row that one block of threads keeps in registers.
+const ROW_MAX: usize = 8192;
+
+/// The step that adds two values of one shape, when step `index` normalises rows of the sum and both can be one kernel.
+fn sum_of_rows(plan: &Plan, uses: &Uses, step: &Step, index: usize) -> Option<usize> {
+    let (Op::LayerNorm { axis, .. } | Op::RmsNorm { axis, .. }) = step.op else { return None };
+    let Some(&Some(Operand::Slot(sum))) = step.inputs.first() else { return None };
+    let producer = uses.producer(Operand::Slot(sum))?;
+    let add = &plan.steps[producer];
+    let shape = plan.slot_shape(sum)?;
+    let alike = |operand: &Option<Operand>| match operand {
+        Some(Operand::Slot(slot)) => {
+            plan.slot_shape(*slot) == Some(shape) && plan.slot(*slot).dtype == plan.slot(sum).dtype
+        }
+        _ => false,
+    };
+    let row: usize = shape[shape::axis(axis, shape.len()).ok()?..].iter().product();
+    let used = |slot: SlotId| uses.is_output(slot) || !uses.readers(slot).is_empty();
+    let whole = matches!(step.outputs.first(), Some(Some(slot)) if used(*slot));
+    let waits = uses.readers(sum).iter().all(|&reader| reader >= index);
+    let fits = add.op == Op::Binary(Binary::Add)
+        && plan.slot(sum).dtype.is_float()
+        && add.inputs.iter().all(alike)
+        && (1..=ROW_MAX).contains(&row)
+        && whole
+        && waits;
+    fits.then_some(producer)
 }
 
 /// Whether steps (ascending) can be one kernel that runs where the last of them stands.

@@ -4,6 +4,7 @@ use super::ctype::computed;
 use super::elementwise::{self, Element, Spread};
 use super::map::{Access, Map, map};
 use super::target::Target;
+use super::{movement, rows};
 use crate::lower::fuse::Group;
 use crate::lower::{LowerError, Value};
 use std::fmt::Write;
@@ -32,6 +33,9 @@ pub fn emit(
     value: &dyn Fn(Operand) -> Option<Value>,
 ) -> Result<(), LowerError> {
     let last = *group.steps.last().expect("a group has steps");
+    if let Op::LayerNorm { .. } | Op::RmsNorm { .. } = plan.steps[last].op {
+        return normalized_sum(target, plan, group, value);
+    }
     let shape = result(plan, last).and_then(|slot| plan.slot_shape(slot));
     let shape = shape.ok_or_else(|| LowerError::unsupported("a shape that only the run tells"))?;
     let mut program = Program::over(shape);
@@ -69,6 +73,48 @@ pub fn emit(
     }
     names.dedup();
     program.emit(target, &names.join("+"))
+}
+
+/// Rows of the sum of two values, normalised; the sum is stored as well where it is read later.
+fn normalized_sum(
+    target: &mut dyn Target,
+    plan: &Plan,
+    group: &Group,
+    value: &dyn Fn(Operand) -> Option<Value>,
+) -> Result<(), LowerError> {
+    let [add, normalize] = group.steps[..] else {
+        return Err(LowerError::Invalid("a normalised sum has two steps".into()));
+    };
+    let (add, normalize) = (&plan.steps[add], &plan.steps[normalize]);
+    let mut read = |operand: &Option<Operand>| -> Result<Option<Value>, LowerError> {
+        let Some(operand) = operand else { return Ok(None) };
+        let value = value(*operand).ok_or_else(|| missing(0))?;
+        movement::in_row_major(target, &value).map(Some)
+    };
+    let (first, second) = (read(&add.inputs[0])?, read(&add.inputs[1])?);
+    let mut inputs = vec![first];
+    for operand in &normalize.inputs[1..] {
+        inputs.push(read(operand)?);
+    }
+    let outputs: Vec<Option<Value>> = normalize
+        .outputs
+        .iter()
+        .map(|slot| slot.and_then(|slot| value(Operand::Slot(slot))))
+        .collect();
+    let second = second.ok_or_else(|| missing(1))?;
+    let total = add.outputs[0]
+        .filter(|slot| group.outputs.contains(slot))
+        .and_then(|slot| value(Operand::Slot(slot)));
+    let sum = Some((&second, total.as_ref()));
+    match normalize.op {
+        Op::LayerNorm { axis, epsilon } => {
+            rows::layer_norm(target, axis, epsilon, &inputs, &outputs, sum)
+        }
+        Op::RmsNorm { axis, epsilon } => {
+            rows::rms_norm(target, axis, epsilon, &inputs, &outputs, sum)
+        }
+        ref other => Err(LowerError::unsupported(other.name())),
+    }
 }
 
 fn result(plan: &Plan, step: usize) -> Option<SlotId> {

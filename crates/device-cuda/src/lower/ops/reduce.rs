@@ -236,7 +236,7 @@ fn division(count: usize, along: bool) -> (usize, usize) {
         (..=2048, true) => (32, 4),
         (..=65536, true) => (256, 1),
         (_, true) => (1024, 1),
-        (..=64, false) => (1, 128),
+        (..=16, false) => (1, 128),
         (..=1024, false) => (8, 32),
         (_, false) => (32, 32),
     }

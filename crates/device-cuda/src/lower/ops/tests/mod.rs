@@ -2,6 +2,7 @@
 
 mod cases;
 mod device;
+mod groups;
 mod host;
 
 use super::target::Target;
@@ -191,8 +192,33 @@ fn kernels_run_on_the_host_as_the_cpu_device_computes() {
         sources.extend(host.sources);
         std::fs::remove_dir_all(&folder).unwrap();
     }
+    if only.as_deref().is_none_or(|only| only == "all" || only == "groups") {
+        let (wrong, kernels) = groups_on_host(if only.is_some() { 40 } else { 4 });
+        failures.extend(wrong);
+        sources.extend(kernels);
+    }
     report(&failures, cases.len());
     compile(sources);
+}
+
+/// What went wrong with random plans, and the kernels that they took.
+fn groups_on_host(count: u64) -> (Vec<String>, Vec<String>) {
+    let folder = std::env::temp_dir().join(format!("sublet-groups-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let mut host = host::Host::new();
+    let problems: Vec<_> = (0..count).map(|seed| random_plan(seed, &mut host)).collect();
+    host.run(&folder);
+    std::fs::remove_dir_all(&folder).unwrap();
+    let wrong = problems.iter().enumerate().filter_map(|(seed, wanted)| {
+        let check = groups::check(wanted, &|value| host.read(value));
+        check.err().map(|what| format!("plan {seed}: {what}"))
+    });
+    (wrong.collect(), host.sources)
+}
+
+fn random_plan(seed: u64, machine: &mut dyn Machine) -> Vec<(Value, Literal)> {
+    let dtype = if seed % 4 == 3 { DType::F64 } else { DType::F32 };
+    groups::emit(machine, &groups::problem(seed, dtype)).unwrap()
 }
 
 fn report(failures: &[String], cases: usize) {
@@ -227,6 +253,8 @@ fn kernels_run_on_the_device_as_the_cpu_device_computes() {
     let cases = cases::all();
     // The sources are the same wherever values lie: they are compiled on all processors first.
     let mut host = host::Host::new();
+    let plans = 0..40;
+    plans.clone().for_each(|seed| drop(random_plan(seed, &mut host)));
     for case in &cases {
         emit(&mut host, case).unwrap_or_else(|error| panic!("{}: {error}", case.op));
     }
@@ -251,6 +279,14 @@ fn kernels_run_on_the_device_as_the_cpu_device_computes() {
         let ran = on_device.run().unwrap_or_else(|error| panic!("{error}"));
         failures
             .extend(emitted.iter().filter_map(|case| check(case, &|value| ran.read(value)).err()));
+    }
+    let mut on_device = device::OnDevice::new(&gpu).unwrap();
+    on_device.begin("plans");
+    let wanted: Vec<_> = plans.map(|seed| random_plan(seed, &mut on_device)).collect();
+    let ran = on_device.run().unwrap_or_else(|error| panic!("{error}"));
+    for (seed, wanted) in wanted.iter().enumerate() {
+        let check = groups::check(wanted, &|value| ran.read(value));
+        failures.extend(check.err().map(|what| format!("plan {seed}: {what}")));
     }
     report(&failures, cases.len());
 }
