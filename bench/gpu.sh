@@ -7,7 +7,7 @@
 #                [--steps tests,export,torch,models,throughput,soak,serve,startup,sanitize]
 #                [--node-data FOLDER|ARCHIVE] [--jobs N] [--best] [--static] [--resume]
 #
-# --bin        folder with gpu-bench, sublet, and perhaps cuda-tests (the unit tests of the CUDA device)
+# --bin        folder with gpu-bench, sublet, and cuda-tests-* (the CUDA device's own): `cargo xtask gpu-build`
 # --out        results as JSON and tables               [bench/results/gpu-<date>]
 # --work       exported models, kept between runs       [/tmp/sublet-gpu]
 # --node-data  ONNX's node tests, or a tar archive of the folder `node`
@@ -114,7 +114,9 @@ sanitize() {
 
 nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader 2>/dev/null | head -1
 if wanted tests; then
-  [ -x "$bin/cuda-tests" ] && step unit-tests "$bin/cuda-tests" --test-threads 4
+  for tests in "$bin"/cuda-tests*; do
+    [ -x "$tests" ] && step "$(basename "$tests")" "$tests" --test-threads 4
+  done
   step problems bench problems
   if [ -n "$node_data" ]; then step node-tests node_tests; else echo "node tests: skipped, no --node-data"; fi
 fi

@@ -1,7 +1,7 @@
 //! Benchmarks and the soak: each builds a release binary and passes on what the person asked for.
 
 use crate::shell::{cargo, output, root, run as execute};
-use crate::{python, shell};
+use crate::{gpu, python, shell};
 use anyhow::{Context, Result};
 use clap::Subcommand;
 use std::process::Command;
@@ -24,6 +24,11 @@ pub enum Bench {
         #[arg(long, default_value_t = 5)]
         seconds: u64,
     },
+    /// Models on a GPU against PyTorch: builds, then runs `bench/gpu.sh` with these arguments
+    Gpu {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
 }
 
 pub fn run(bench: Bench, record: bool) -> Result<()> {
@@ -42,6 +47,8 @@ pub fn run(bench: Bench, record: bool) -> Result<()> {
             let mut command = bench_command("server");
             finish(command.args(["--seconds", &seconds.to_string()]), "server", record)
         }
+        // It writes its own results.
+        Bench::Gpu { arguments } => gpu::bench(&arguments),
     }
 }
 

@@ -51,11 +51,16 @@ impl Loaded {
     }
 
     /// A model as imported, or as made by hand.
-    pub fn new(mut model: Model) -> Result<Self, Failure> {
+    pub fn new(model: Model) -> Result<Self, Failure> {
+        Self::rewritten(model, &RewriteOptions::default())
+    }
+
+    /// The same, rewritten otherwise than by default.
+    pub fn rewritten(mut model: Model, rewrites: &RewriteOptions) -> Result<Self, Failure> {
         let wrong = |error: &dyn std::fmt::Display| Failure::Wrong(error.to_string());
         sublet_graph::check(&model).map_err(|error| wrong(&error))?;
         sublet_graph::infer_dtypes(&mut model)?;
-        sublet_graph::rewrite(&mut model, &Evaluator, &RewriteOptions::default());
+        sublet_graph::rewrite(&mut model, &Evaluator, rewrites);
         sublet_graph::check(&model).map_err(|error| wrong(&error))?;
         let layout = Layout::new(&model, LayoutOptions::default());
         let image = Arc::new(Image::pack(&model, layout));

@@ -129,6 +129,7 @@ mod tests {
     use crate::{Direct, OnDevice};
     use std::sync::Arc;
     use sublet_device_cpu::{CpuDevice, CpuOptions};
+    use sublet_graph::{Precision, RewriteOptions};
 
     #[test]
     fn the_cpu_device_solves_all_of_them() {
@@ -138,6 +139,38 @@ mod tests {
         let bad: Vec<_> =
             report.iter().filter(|(_, outcome)| **outcome != Outcome::Passed).collect();
         assert!(bad.is_empty(), "{bad:#?}");
+    }
+
+    /// Products change least; what compares or counts may change anywhere.
+    #[test]
+    fn a_cast_to_lower_precision_changes_little_and_no_type_that_clients_see() {
+        let exact = ["compare", "cast", "quantize", "arg", "top-k"];
+        for (precision, max) in [(Precision::F16, 1e-2), (Precision::Bf16, 6e-2)] {
+            let mut compared = 0;
+            for (family, seed) in families().flat_map(|family| (0..6).map(move |seed| (family, seed))) {
+                let problem = problem(family, seed).unwrap();
+                if problem.dtype != DType::F32 || exact.contains(&family) {
+                    continue;
+                }
+                let options = RewriteOptions { precision: Some(precision), ..Default::default() };
+                let cast = Loaded::rewritten(problem.model.clone(), &options).unwrap();
+                let whole = Loaded::new(problem.model).unwrap();
+                assert!(cast.image().layout.bytes <= whole.image().layout.bytes);
+                let want = Solo.run(&whole, &problem.inputs).unwrap();
+                let got = Solo.run(&cast, &problem.inputs).unwrap();
+                for (got, want) in got.iter().zip(&want) {
+                    let difference = relative_difference(got, want);
+                    assert!(difference <= max, "{precision} {family}-{seed}: {difference}\n{}", cast.graph());
+                }
+                let names = |loaded: &Loaded| -> Vec<String> {
+                    let graph = loaded.graph();
+                    graph.outputs.iter().map(|&id| graph.value(id).name.clone()).collect()
+                };
+                assert_eq!(names(&cast), names(&whole));
+                compared += 1;
+            }
+            assert!(compared > 50, "only {compared} problems in f32");
+        }
     }
 
     /// Answers with zeros.
