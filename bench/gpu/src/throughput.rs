@@ -20,6 +20,9 @@ pub struct Options {
     count: usize,
     #[arg(long, default_value_t = 5)]
     cycles: usize,
+    /// Cycles before, which are not measured
+    #[arg(long, default_value_t = 6)]
+    warm_up: usize,
     /// Requests under way at once
     #[arg(long, default_value_t = 4)]
     inflight: usize,
@@ -61,8 +64,10 @@ pub fn run(common: &Common, options: &Options) -> Result<()> {
         Bytes(total),
         machine.link_gbps
     );
-    // The first cycle makes plans and graphs.
-    cycle(&served, &subjects, options.inflight)?;
+    // The first cycles make plans and graphs, on every lane.
+    for _ in 0..options.warm_up {
+        cycle(&served, &subjects, options.inflight)?;
+    }
     let (mut rates, mut cold, mut requests) = (Vec::new(), 0, 0);
     let began = Instant::now();
     let bytes_before = served.swaps.bytes();

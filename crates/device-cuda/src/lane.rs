@@ -5,11 +5,12 @@ use crate::lower::Gpu;
 use crate::memory::{LaneArena, Region, Staging};
 use crate::prepared::{Prepared, PreparedPlans};
 use crate::shared::Shared;
+use crate::trace::Trace;
 use std::any::Any;
 use std::ffi::c_void;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::Receiver;
+use std::sync::mpsc::{Receiver, TryRecvError};
 use sublet_device::{Completion, DeviceError, Launch, Part, RunOutput, RunTiming, parts};
 use sublet_graph::Literal;
 use sublet_plan::Plan;
@@ -49,6 +50,9 @@ impl Marks {
     }
 }
 
+/// Looks at an empty queue before its thread sleeps: about a millisecond's.
+pub const IDLE_SPINS: u32 = 20_000;
+
 /// Blocks of the kernel that brings inputs, at most: enough reads in flight to fill the link.
 const BRING_BLOCKS_MAX: usize = 64;
 
@@ -71,7 +75,7 @@ impl<'a> Lane<'a> {
 
     /// Runs launches until all senders are gone.
     pub fn run(&mut self, launches: &Receiver<Launch>) {
-        while let Ok(launch) = launches.recv() {
+        while let Some(launch) = receive(launches) {
             let result = catch_unwind(AssertUnwindSafe(|| self.launch(&launch)));
             let result = result.unwrap_or_else(|panic| Err(panicked(&*panic, &launch)));
             if let Err(error @ DeviceError::Lost(_)) = &result {
@@ -107,6 +111,12 @@ impl<'a> Lane<'a> {
         if let Some(trace) = &self.shared.trace {
             let name = format!("{} {}", launch.model, launch.run);
             trace.note(&self.name, name, &marks.start, &marks.end);
+        }
+        if let Some(trace) = &self.shared.trace
+            && was_warm
+            && prepared.is_first_profile()
+        {
+            self.profile(&prepared, trace).map_err(|error| error.at(&place()))?;
         }
         let compute = prepared.compute_time(device, was_warm);
         let timing = RunTiming {
@@ -221,6 +231,29 @@ impl<'a> Lane<'a> {
         Ok(is_warm)
     }
 
+    /// Runs the program once more, action by action, and notes a span for each: a replay as a graph shows only the whole.
+    fn profile(&self, prepared: &Prepared, trace: &Trace) -> Result<(), CudaError> {
+        let actions = &prepared.program.actions;
+        let mut marks = Vec::with_capacity(actions.len() + 1);
+        let mark = || -> Result<Event, CudaError> {
+            let event = Event::new(true)?;
+            event.record(&self.stream)?;
+            Ok(event)
+        };
+        marks.push(mark()?);
+        for timed in actions {
+            timed.action.enqueue(&self.stream)?;
+            marks.push(mark()?);
+        }
+        self.stream.synchronize()?;
+        let track = format!("{} actions", self.name);
+        for (timed, span) in actions.iter().zip(marks.windows(2)) {
+            let name = format!("{} [step {}]", timed.action.name(), timed.step);
+            trace.note(&track, name, &span[0], &span[1]);
+        }
+        Ok(())
+    }
+
     /// Brings the outputs back, waits for everything, and divides them among the parts.
     fn fetch_outputs(
         &self,
@@ -278,6 +311,19 @@ impl<'a> Lane<'a> {
         }
         Ok(outputs)
     }
+}
+
+/// The next of a queue, `None` when all senders are gone. What comes soon is not slept for: waking a thread takes longer
+/// than a small model runs.
+fn receive<T>(queue: &Receiver<T>) -> Option<T> {
+    for _ in 0..IDLE_SPINS {
+        match queue.try_recv() {
+            Ok(next) => return Some(next),
+            Err(TryRecvError::Disconnected) => return None,
+            Err(TryRecvError::Empty) => std::hint::spin_loop(),
+        }
+    }
+    queue.recv().ok()
 }
 
 /// Waits on the host for an event. Most runs are short, so the thread does not sleep at first.

@@ -1,6 +1,7 @@
 //! The link: one thread that maps pages and enqueues the copies of segments, in order, and reports their arrival.
 
 use crate::driver::{CudaError, Event, Stream};
+use crate::lane::IDLE_SPINS;
 use crate::memory::Region;
 use crate::shared::Shared;
 use std::collections::{HashMap, VecDeque};
@@ -49,18 +50,21 @@ pub fn run(shared: &Shared, loads: &Receiver<Load>) {
         stale: VecDeque::new(),
     };
     let mut open = true;
+    let mut idle = 0;
     while open || link.is_busy() {
         if link.current.is_none() && open {
-            match loads.try_recv() {
+            let next = if idle < IDLE_SPINS {
+                loads.try_recv()
+            } else {
+                loads.recv().map_err(|_| TryRecvError::Disconnected)
+            };
+            match next {
                 Ok(load) => link.begin(load),
                 Err(TryRecvError::Disconnected) => open = false,
-                Err(TryRecvError::Empty) if link.is_idle() => match loads.recv() {
-                    Ok(load) => link.begin(load),
-                    Err(_) => open = false,
-                },
                 Err(TryRecvError::Empty) => {}
             }
         }
+        idle = if link.is_idle() { idle + 1 } else { 0 };
         link.advance();
     }
 }
@@ -84,7 +88,7 @@ struct Mapped {
 
 impl Link<'_> {
     fn is_idle(&self) -> bool {
-        self.flying.is_empty() && self.stale.is_empty()
+        !self.is_busy() && self.stale.is_empty()
     }
 
     fn is_busy(&self) -> bool {

@@ -22,6 +22,8 @@ pub struct Prepared {
     warm: OnceCell<Option<Graph>>,
     /// The program cut where it needs further segments: replayed behind the copies.
     pieces: OnceCell<Vec<Piece>>,
+    /// Whether its actions were traced one by one.
+    profiled: std::cell::Cell<bool>,
     /// The shortest time that the device took with all weights there.
     quickest: std::cell::Cell<Option<Time>>,
 }
@@ -46,6 +48,7 @@ impl Prepared {
             fault: arena,
             warm: OnceCell::new(),
             pieces: OnceCell::new(),
+            profiled: std::cell::Cell::new(false),
             quickest: std::cell::Cell::new(None),
         })
     }
@@ -87,6 +90,11 @@ impl Prepared {
             return device;
         }
         self.quickest.get().map_or(device, |quickest| quickest.min(device))
+    }
+
+    /// True the first time.
+    pub fn is_first_profile(&self) -> bool {
+        !self.profiled.replace(true)
     }
 
     /// Whether a kernel of the program checks a request's values.

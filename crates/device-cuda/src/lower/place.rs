@@ -48,6 +48,7 @@ pub fn place(plan: &Plan, groups: &[Group], orders: &[Order]) -> Result<Placemen
     }
     for (index, group) in groups.iter().enumerate() {
         for &output in &group.outputs {
+            bytes(plan, output)?;
             if root(&views, Operand::Slot(output)) == Operand::Slot(output) {
                 homes[output.0 as usize] = take(&mut arena, output)?;
             }
