@@ -150,11 +150,11 @@ fn ordered(
         Op::RotaryEmbedding { interleaved, num_heads, rotary_dim } => {
             statistics::rotary(target, (*interleaved, *num_heads, *rotary_dim), inputs, y()?)
         }
-        Op::Softmax { axis } => rows::softmax(target, Softmax::Softmax, *axis, inputs, outputs),
+        Op::Softmax { axis } => rows::softmax(target, Softmax::Plain, *axis, inputs, outputs),
         Op::LogSoftmax { axis } => {
             rows::softmax(target, Softmax::Logarithm, *axis, inputs, outputs)
         }
-        Op::Hardmax { axis } => rows::softmax(target, Softmax::Hardmax, *axis, inputs, outputs),
+        Op::Hardmax { axis } => rows::softmax(target, Softmax::OneHot, *axis, inputs, outputs),
         // Reduction.
         Op::Reduce { reduce, noop_with_empty_axes, .. } => {
             reduce::reduce(target, *reduce, *noop_with_empty_axes, inputs, outputs)

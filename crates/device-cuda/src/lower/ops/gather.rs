@@ -5,7 +5,7 @@
 use super::ctype::{bits_of_size, computed, stored};
 use super::indexed::{Indexed, index_type, table};
 use super::movement::reshape;
-use super::operands::{around, input, optional, output, strides_of};
+use super::operands::{around, input, optional, strides_of};
 use super::target::{Launch, Target};
 use crate::driver::{Address, LaunchShape};
 use crate::lower::{LowerError, Value};
@@ -92,10 +92,12 @@ fn pick(
     place: &str,
 ) -> Result<(), LowerError> {
     let run = inner * x.dtype.size();
+    let fits = |unit: usize| {
+        let aligned = |value: &Value| value.address.is_multiple_of(unit as u64);
+        run.is_multiple_of(unit) && aligned(x) && aligned(y)
+    };
     let mut unit = 16;
-    while unit > 1
-        && !(run % unit == 0 && x.address % unit as u64 == 0 && y.address % unit as u64 == 0)
-    {
+    while unit > 1 && !fits(unit) {
         unit /= 2;
     }
     let unit_type = bits_of_size(unit).map_or("Sixteen", stored);
@@ -481,8 +483,3 @@ pub enum Constant {
 
 /// The largest number of entries that tables are written for.
 pub const TABLE_MAX: usize = 1 << 14;
-
-/// The only output of a step that gathers.
-pub fn gathered(outputs: &[Option<Value>]) -> Result<&Value, LowerError> {
-    output(outputs, 0)
-}

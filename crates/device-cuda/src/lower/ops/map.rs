@@ -40,37 +40,84 @@ const THREADS_WANTED: usize = 132 * 256;
 /// Bytes that one access moves at most.
 const PACK_BYTES: usize = 16;
 
+/// Maps of one kernel at most.
+const PARTS_MAX: usize = 16;
+
 /// Emits the kernel. Elements of the stores must be distinct.
-pub fn map(target: &mut dyn Target, mut map: Map<'_>) -> Result<(), LowerError> {
-    if map.dims.contains(&0) {
-        return Ok(());
+pub fn map(target: &mut dyn Target, map: Map<'_>) -> Result<(), LowerError> {
+    let name = map.name.to_owned();
+    maps(target, &name, vec![map])
+}
+
+/// Emits several maps that do not depend on each other, as few kernels.
+pub fn maps(target: &mut dyn Target, name: &str, maps: Vec<Map<'_>>) -> Result<(), LowerError> {
+    let mut parts: Vec<Part<'_>> =
+        maps.into_iter().filter(|map| !map.dims.contains(&0)).map(Part::new).collect();
+    while !parts.is_empty() {
+        let rest = parts.split_off(parts.len().min(PARTS_MAX));
+        launch(target, name, &parts)?;
+        parts = rest;
     }
-    arrange(&mut map);
-    let pack = pack(&map);
-    let wide = needs_wide_index(&map);
-    let flat = map.dims.len() == 1;
-    let elements: usize = map.dims.iter().product();
-    let threads = if flat { elements.div_ceil(pack) } else { elements / pack };
+    Ok(())
+}
+
+/// A map with its axes arranged.
+struct Part<'a> {
+    map: Map<'a>,
+    pack: usize,
+    threads: usize,
+}
+
+impl<'a> Part<'a> {
+    fn new(mut map: Map<'a>) -> Self {
+        arrange(&mut map);
+        let pack = pack(&map);
+        let elements: usize = map.dims.iter().product();
+        let flat = map.dims.len() == 1;
+        let threads = if flat { elements.div_ceil(pack) } else { elements / pack };
+        Part { map, pack, threads }
+    }
+
+    fn is_flat(&self) -> bool {
+        self.map.dims.len() == 1
+    }
+}
+
+fn launch(target: &mut dyn Target, name: &str, parts: &[Part<'_>]) -> Result<(), LowerError> {
+    let wide = parts.iter().any(|part| needs_wide_index(&part.map));
     let mut arguments: Vec<Argument> = Vec::new();
-    for access in map.loads.iter().chain(&map.stores) {
-        arguments.push(Argument::Address(access.address));
-    }
-    if let Some(what) = map.fault {
-        let (fault, code) = target.fault(what);
-        arguments.extend([Argument::Address(fault), Argument::U32(code)]);
-    }
-    if flat {
-        arguments.push(match wide {
-            true => Argument::I64(elements as i64),
-            false => Argument::I32(elements as i32),
-        });
-    }
+    let number = |value: usize| match wide {
+        true => Argument::I64(value as i64),
+        false => Argument::I32(value as i32),
+    };
+    let threads: usize = parts.iter().map(|part| part.threads).sum();
     let block = if threads >= 2 * THREADS_WANTED { 256 } else { 128 };
+    let mut blocks = 0;
+    for part in parts {
+        let map = &part.map;
+        for access in map.loads.iter().chain(&map.stores) {
+            arguments.push(Argument::Address(access.address));
+        }
+        if let Some(what) = map.fault {
+            let (fault, code) = target.fault(what);
+            arguments.extend([Argument::Address(fault), Argument::U32(code)]);
+        }
+        if part.is_flat() {
+            arguments.push(number(map.dims[0]));
+        }
+        // Where the part's blocks start.
+        if parts.len() > 1 {
+            arguments.push(number(blocks));
+        }
+        blocks += part.threads.div_ceil(block);
+    }
+    let grid = u32::try_from(blocks).ok().filter(|&grid| grid < 1 << 31);
+    let grid = grid.ok_or_else(|| LowerError::unsupported("so many elements"))?;
     target.launch(Launch {
-        name: map.name.to_owned(),
-        source: source(&map, pack, wide),
+        name: name.to_owned(),
+        source: source(parts, wide),
         entry: "map",
-        shape: LaunchShape::linear(threads, block),
+        shape: LaunchShape { grid: [grid, 1, 1], block: [block as u32, 1, 1], shared_bytes: 0 },
         arguments,
     })
 }
@@ -120,10 +167,10 @@ fn pack(map: &Map<'_>) -> usize {
         map.loads.iter().chain(&map.stores).filter(|access| access.strides[inner] == 1).collect();
     let largest = contiguous.iter().map(|access| access.dtype.size()).max().unwrap_or(8);
     let fits = |pack: usize| {
-        (flat || map.dims[inner] % pack == 0)
+        (flat || map.dims[inner].is_multiple_of(pack))
             && contiguous.iter().all(|access| {
                 let bytes = (pack * access.dtype.size()) as u64;
-                access.address % bytes == 0
+                access.address.is_multiple_of(bytes)
                     && access.strides[..inner].iter().all(|stride| stride % pack as i64 == 0)
             })
     };
@@ -149,11 +196,54 @@ fn needs_wide_index(map: &Map<'_>) -> bool {
         || map.loads.iter().chain(&map.stores).any(|access| reach(access) >= limit)
 }
 
-fn source(map: &Map<'_>, pack: usize, wide: bool) -> String {
+fn source(parts: &[Part<'_>], wide: bool) -> String {
     let mut text = String::new();
     let w = &mut text;
     let index = if wide { "i64" } else { "i32" };
-    // The function of one element.
+    let _ = writeln!(w, "\ntypedef {index} Index;");
+    let (mut parameters, mut calls) = (Vec::new(), String::new());
+    for (number, part) in parts.iter().enumerate() {
+        function(w, part, number);
+        let (mut names, map) = (Vec::new(), &part.map);
+        for (at, load) in map.loads.iter().enumerate() {
+            parameters.push(format!("const {}* p{number}_{at}", stored(load.dtype)));
+            names.push(format!("p{number}_{at}"));
+        }
+        for (at, store) in map.stores.iter().enumerate() {
+            parameters.push(format!("{}* q{number}_{at}", stored(store.dtype)));
+            names.push(format!("q{number}_{at}"));
+        }
+        if map.fault.is_some() {
+            parameters.push(format!("u32* fault{number}, u32 code{number}"));
+            names.push(format!("fault{number}, code{number}"));
+        }
+        if part.is_flat() {
+            parameters.push(format!("const Index n{number}"));
+            names.push(format!("n{number}"));
+        }
+        let names = names.join(", ");
+        if parts.len() == 1 {
+            let _ = writeln!(calls, "    part0(blockIdx.x, {names});");
+        } else {
+            parameters.push(format!("const Index first{number}"));
+            let next = match number + 1 < parts.len() {
+                true => format!("if (blockIdx.x < first{}) ", number + 1),
+                false => String::new(),
+            };
+            let other = if number == 0 { "" } else { "else " };
+            let _ = writeln!(
+                calls,
+                "    {other}{next}part{number}((Index)blockIdx.x - first{number}, {names});"
+            );
+        }
+    }
+    let _ = writeln!(w, "KERNEL map({}) {{\n{calls}}}", parameters.join(", "));
+    text
+}
+
+/// The function of one element, and that of a thread.
+fn function(w: &mut String, part: &Part<'_>, number: usize) {
+    let (map, pack) = (&part.map, part.pack);
     let mut parameters: Vec<String> = Vec::new();
     for (at, load) in map.loads.iter().enumerate() {
         parameters.push(format!("const {} x{at}", computed(load.dtype)));
@@ -163,10 +253,12 @@ fn source(map: &Map<'_>, pack: usize, wide: bool) -> String {
     }
     let faults = if map.fault.is_some() { ", u32* fault, u32 code" } else { "" };
     let pass_faults = if map.fault.is_some() { ", fault, code" } else { "" };
-    let _ = writeln!(w, "\ntypedef {index} Index;");
-    let _ = writeln!(w, "static INLINE void element({}{faults}) {{", parameters.join(", "));
-    let _ = writeln!(w, "{}}}", map.body);
-    // The kernel.
+    let _ = writeln!(
+        w,
+        "static INLINE void element{number}({}{faults}) {{\n{}}}",
+        parameters.join(", "),
+        map.body
+    );
     let mut parameters: Vec<String> = Vec::new();
     for (at, load) in map.loads.iter().enumerate() {
         parameters.push(format!("const {}* p{at}", stored(load.dtype)));
@@ -174,10 +266,13 @@ fn source(map: &Map<'_>, pack: usize, wide: bool) -> String {
     for (at, store) in map.stores.iter().enumerate() {
         parameters.push(format!("{}* q{at}", stored(store.dtype)));
     }
-    let flat = map.dims.len() == 1;
-    let count = if flat { ", const Index n" } else { "" };
-    let _ = writeln!(w, "KERNEL map({}{faults}{count}) {{", parameters.join(", "));
-    let _ = writeln!(w, "    const Index thread = (Index)blockIdx.x * blockDim.x + threadIdx.x;");
+    let count = if part.is_flat() { ", const Index n" } else { "" };
+    let _ = writeln!(
+        w,
+        "static INLINE void part{number}(const Index block, {}{faults}{count}) {{",
+        parameters.join(", ")
+    );
+    let _ = writeln!(w, "    const Index thread = block * blockDim.x + threadIdx.x;");
     coordinates(w, map, pack);
     for (at, access) in map.loads.iter().enumerate() {
         let _ = writeln!(w, "    p{at} += {};", offset(access));
@@ -185,21 +280,20 @@ fn source(map: &Map<'_>, pack: usize, wide: bool) -> String {
     for (at, access) in map.stores.iter().enumerate() {
         let _ = writeln!(w, "    q{at} += {};", offset(access));
     }
-    if flat && pack > 1 {
+    if part.is_flat() && pack > 1 {
         let _ = writeln!(w, "    if (c0 + {pack} <= n) {{");
-        packed(w, map, pack, pass_faults);
+        packed(w, map, pack, number, pass_faults);
         let _ = writeln!(w, "    }} else {{");
         let _ = writeln!(w, "    for (int j = 0; c0 + j < n; ++j) {{");
-        single(w, map, pass_faults);
+        single(w, map, number, pass_faults);
         let _ = writeln!(w, "    }}\n    }}");
     } else if pack > 1 {
-        packed(w, map, pack, pass_faults);
+        packed(w, map, pack, number, pass_faults);
     } else {
         let _ = writeln!(w, "    const int j = 0;");
-        single(w, map, pass_faults);
+        single(w, map, number, pass_faults);
     }
     let _ = writeln!(w, "}}");
-    text
 }
 
 /// Declares `c0`, `c1`, …: the index of the thread's first element.
@@ -236,7 +330,7 @@ fn offset(access: &Access) -> String {
 }
 
 /// The body for `pack` elements at once.
-fn packed(w: &mut String, map: &Map<'_>, pack: usize, pass_faults: &str) {
+fn packed(w: &mut String, map: &Map<'_>, pack: usize, number: usize, pass_faults: &str) {
     let inner = map.dims.len() - 1;
     for (at, load) in map.loads.iter().enumerate() {
         let of = stored(load.dtype);
@@ -259,7 +353,7 @@ fn packed(w: &mut String, map: &Map<'_>, pack: usize, pass_faults: &str) {
         let element = if load.strides[inner] == 0 { "" } else { ".at[j]" };
         format!("Io<{}>::get(a{at}{element})", stored(load.dtype))
     };
-    element(w, map, &get, pass_faults);
+    element(w, map, number, &get, pass_faults);
     for (at, store) in map.stores.iter().enumerate() {
         let _ = writeln!(w, "    b{at}.at[j] = Io<{}>::put(y{at});", stored(store.dtype));
     }
@@ -270,24 +364,30 @@ fn packed(w: &mut String, map: &Map<'_>, pack: usize, pass_faults: &str) {
 }
 
 /// The body for element `j` along the innermost axis.
-fn single(w: &mut String, map: &Map<'_>, pass_faults: &str) {
+fn single(w: &mut String, map: &Map<'_>, number: usize, pass_faults: &str) {
     let inner = map.dims.len() - 1;
     let place = |access: &Access| format!("[j * (Index)({}ll)]", access.strides[inner]);
     let get =
         |at: usize, load: &Access| format!("Io<{}>::get(p{at}{})", stored(load.dtype), place(load));
-    element(w, map, &get, pass_faults);
+    element(w, map, number, &get, pass_faults);
     for (at, store) in map.stores.iter().enumerate() {
         let put = format!("Io<{}>::put(y{at})", stored(store.dtype));
         let _ = writeln!(w, "    q{at}{} = {put};", place(store));
     }
 }
 
-fn element(w: &mut String, map: &Map<'_>, get: &dyn Fn(usize, &Access) -> String, faults: &str) {
+fn element(
+    w: &mut String,
+    map: &Map<'_>,
+    number: usize,
+    get: &dyn Fn(usize, &Access) -> String,
+    faults: &str,
+) {
     let mut arguments: Vec<String> =
         map.loads.iter().enumerate().map(|(at, load)| get(at, load)).collect();
     for (at, store) in map.stores.iter().enumerate() {
         let _ = writeln!(w, "    {} y{at};", computed(store.dtype));
         arguments.push(format!("y{at}"));
     }
-    let _ = writeln!(w, "    element({}{faults});", arguments.join(", "));
+    let _ = writeln!(w, "    element{number}({}{faults});", arguments.join(", "));
 }

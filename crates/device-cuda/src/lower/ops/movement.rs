@@ -2,9 +2,9 @@
 //! copies between orders.
 
 use super::ctype::{bits, stored};
-use super::map::{Access, Map, arrange, map};
+use super::map::{Access, Map, arrange, maps};
 use super::operands::{
-    input, is_row_major, known_integers, optional_integers, output, row_major, strides_of,
+    input, is_row_major, known_integers, optional_integers, row_major, strides_of,
 };
 use super::target::{Launch, Target};
 use crate::driver::{Address, LaunchShape};
@@ -86,17 +86,18 @@ pub fn concat(
 ) -> Result<(), LowerError> {
     let axis = shape::axis(along, y.shape.len())?;
     let strides = y.strides();
+    let mut copies = Copies::new("concat", y.dtype);
     let mut start = 0;
     for x in inputs.iter().flatten() {
         let to = y.address + (start * strides[axis] * y.dtype.size()) as u64;
         let (from, to) = ((x.address, signed(&x.strides())), (to, signed(&strides)));
         start += x.shape[axis];
-        rearrange(target, "concat", x.dtype, &x.shape, from, to)?;
+        copies.add(&x.shape, from, to);
     }
     if start != y.shape[axis] {
         return Err(LowerError::Invalid(format!("{start} of {} indices", y.shape[axis])));
     }
-    Ok(())
+    copies.emit(target)
 }
 
 /// Parts along an axis.
@@ -109,16 +110,17 @@ pub fn split(
 ) -> Result<(), LowerError> {
     let axis = shape::axis(along, x.shape.len())?;
     let strides = x.strides();
+    let mut copies = Copies::new("split", x.dtype);
     let mut start = 0;
     for (size, y) in sizes.iter().zip(outputs) {
         if let Some(y) = y {
             let from = x.address + (start * strides[axis] * x.dtype.size()) as u64;
             let (from, to) = ((from, signed(&strides)), (y.address, signed(&y.strides())));
-            rearrange(target, "split", x.dtype, &y.shape, from, to)?;
+            copies.add(&y.shape, from, to);
         }
         start += size;
     }
-    Ok(())
+    copies.emit(target)
 }
 
 /// Data, starts, ends, axes, steps.
@@ -206,28 +208,59 @@ pub fn rearrange(
     from: (Address, Vec<i64>),
     to: (Address, Vec<i64>),
 ) -> Result<(), LowerError> {
-    if dims.contains(&0) {
-        return Ok(());
+    let mut copies = Copies::new(name, dtype);
+    copies.add(dims, from, to);
+    copies.emit(target)
+}
+
+/// Copies of one type that do not depend on each other, done by as few kernels as possible.
+pub struct Copies<'a> {
+    name: &'a str,
+    /// The bits that are moved.
+    dtype: DType,
+    copies: Vec<Map<'a>>,
+}
+
+impl<'a> Copies<'a> {
+    pub fn new(name: &'a str, dtype: DType) -> Self {
+        Copies { name, dtype: bits(dtype), copies: Vec::new() }
     }
-    let dtype = bits(dtype);
-    let access = |(address, strides): (Address, Vec<i64>)| Access { address, dtype, strides };
-    let mut moved = Map {
-        name,
-        dims: dims.to_vec(),
-        loads: vec![access(from)],
-        stores: vec![access(to)],
-        body: "    y0 = x0;\n".to_owned(),
-        fault: None,
-    };
-    arrange(&mut moved);
-    let (load, store) = (&moved.loads[0], &moved.stores[0]);
-    if moved.dims.len() == 1 && load.strides == [1] && store.strides == [1] {
-        target.copy(store.address, load.address, moved.dims[0] * dtype.size());
-        return Ok(());
+
+    /// Adds a copy, as [`rearrange`].
+    pub fn add(&mut self, dims: &[usize], from: (Address, Vec<i64>), to: (Address, Vec<i64>)) {
+        if dims.contains(&0) {
+            return;
+        }
+        let dtype = self.dtype;
+        let access = |(address, strides): (Address, Vec<i64>)| Access { address, dtype, strides };
+        let mut copy = Map {
+            name: self.name,
+            dims: dims.to_vec(),
+            loads: vec![access(from)],
+            stores: vec![access(to)],
+            body: "    y0 = x0;\n".to_owned(),
+            fault: None,
+        };
+        arrange(&mut copy);
+        self.copies.push(copy);
     }
-    match tile_axis(&moved) {
-        Some(axis) => tiled(target, &moved, axis),
-        None => map(target, moved),
+
+    pub fn emit(self, target: &mut dyn Target) -> Result<(), LowerError> {
+        if let [only] = &self.copies[..] {
+            let (load, store) = (&only.loads[0], &only.stores[0]);
+            if only.dims.len() == 1 && load.strides == [1] && store.strides == [1] {
+                target.copy(store.address, load.address, only.dims[0] * self.dtype.size());
+                return Ok(());
+            }
+        }
+        let mut plain = Vec::new();
+        for copy in self.copies {
+            match tile_axis(&copy) {
+                Some(axis) => tiled(target, &copy, axis)?,
+                None => plain.push(copy),
+            }
+        }
+        maps(target, self.name, plain)
     }
 }
 
@@ -286,9 +319,4 @@ pub fn in_row_major(target: &mut dyn Target, x: &Value) -> Result<Value, LowerEr
         }
     };
     Ok(Value { address, order: crate::lower::Order::RowMajor, ..x.clone() })
-}
-
-/// The only output of a step that moves elements.
-pub fn moved(outputs: Values<'_>) -> Result<&Value, LowerError> {
-    output(outputs, 0)
 }

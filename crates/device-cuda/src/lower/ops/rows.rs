@@ -11,9 +11,9 @@ use sublet_graph::{DType, shape};
 /// Which function of the axis.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Softmax {
-    Softmax,
+    Plain,
     Logarithm,
-    Hardmax,
+    OneHot,
 }
 
 /// How a row's elements are divided among threads. Depends on the row alone.
@@ -31,9 +31,9 @@ impl Rows {
     /// `size`: bytes of the largest element; `addresses`: where rows that are read in packs start.
     fn new(len: usize, size: usize, addresses: &[u64]) -> Rows {
         let lanes = match len {
-            ..=512 => 32,
-            ..=4096 => 128,
-            ..=8192 => 256,
+            0..=512 => 32,
+            513..=4096 => 128,
+            4097..=8192 => 256,
             _ => 1024,
         };
         let mut pack = 16 / size;
@@ -80,7 +80,7 @@ pub fn softmax(
 ) -> Result<(), LowerError> {
     let (x, y) = (input(inputs, 0)?, output(outputs, 0)?);
     if !x.dtype.is_float() {
-        return Err(LowerError::unsupported(format!("{kind:?} of {}", x.dtype)));
+        return Err(LowerError::unsupported(format!("softmax of {}", x.dtype)));
     }
     let one = [1];
     let of = if x.shape.is_empty() { &one[..] } else { &x.shape[..] };
@@ -89,7 +89,7 @@ pub fn softmax(
         return Ok(());
     }
     let ends = [Argument::Address(x.address), Argument::Address(y.address)];
-    if inner == 1 && kind != Softmax::Hardmax {
+    if inner == 1 && kind != Softmax::OneHot {
         let rows = Rows::new(len, x.dtype.size(), &[x.address, y.address]);
         let logarithm = i32::from(kind == Softmax::Logarithm);
         let definitions = rows.definitions(x.dtype, len);

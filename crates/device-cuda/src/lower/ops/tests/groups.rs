@@ -178,10 +178,7 @@ fn emit_group(
 }
 
 /// What is wrong with what lies in memory.
-pub fn check(
-    wanted: &[(Value, Literal)],
-    bytes: &dyn Fn(&Value) -> Vec<u8>,
-) -> Result<(), String> {
+pub fn check(wanted: &[(Value, Literal)], bytes: &dyn Fn(&Value) -> Vec<u8>) -> Result<(), String> {
     for (number, (value, literal)) in wanted.iter().enumerate() {
         let (got, want) = (bytes(value), in_order(literal, value));
         let size = value.dtype.size();
