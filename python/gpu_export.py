@@ -1,12 +1,15 @@
 """Exports the GPU benchmark's models to ONNX, with inputs and PyTorch's outputs beside them. See gpu_models.py."""
 
+import contextlib
 import copy
 import json
+import os
+import sys
 import warnings
 
 from gpu_models import MODELS, build, cast, folder, guarded, strict
 
-# The newest operator set in which both exporters write layer norms as one operator and activations as formulas.
+# The oldest operator set in which both exporters write layer norms as one operator and activations as formulas.
 OPSET = 17
 
 
@@ -101,20 +104,8 @@ def to_onnx(torch, options, model, spec, dtype, batch, dynamic, outputs, path):
         if mask:
             model.spell_out_mask()
         try:
-            if way.startswith("dynamo"):
-                shapes = ({0: torch.export.Dim("batch")},) * len(inputs) if dynamic else None
-                program = torch.onnx.export(
-                    model, inputs, dynamo=True, opset_version=OPSET, input_names=list(values),
-                    output_names=outputs, dynamic_shapes=shapes, verbose=False,
-                )
-                program.save(str(path), external_data=False)
-            else:
-                axes = {key: {0: "batch"} for key in [*values, *outputs]} if dynamic else None
-                newer = {"dynamo": False} if has_dynamo(torch) else {}
-                torch.onnx.export(
-                    model, inputs, str(path), opset_version=OPSET, input_names=list(values),
-                    output_names=outputs, dynamic_axes=axes, do_constant_folding=True, **newer,
-                )
+            with quiet():
+                with_exporter(torch, model, inputs, list(values), outputs, dynamic, way.startswith("dynamo"), path)
             check_types(path, dtype, outputs)
             return way
         except Exception as error:  # noqa: BLE001: the next way may do
@@ -135,6 +126,43 @@ def check_types(path, dtype, outputs):
     if any(kind != wanted for kind in found):
         names = [onnx.TensorProto.DataType.Name(kind) for kind in found]
         raise RuntimeError(f"outputs of type {names} instead of {dtype}")
+
+
+@contextlib.contextmanager
+def quiet():
+    """An exporter that fails prints its whole graph, from C++ too; what went wrong is in the exception."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    kept = [os.dup(1), os.dup(2)]
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 1)
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        for number, copied in zip((1, 2), kept):
+            os.dup2(copied, number)
+            os.close(copied)
+        os.close(nowhere)
+
+
+def with_exporter(torch, model, inputs, names, outputs, dynamic, dynamo, path):
+    if dynamo:
+        shapes = ({0: torch.export.Dim("batch")},) * len(inputs) if dynamic else None
+        program = torch.onnx.export(
+            model, inputs, dynamo=True, opset_version=OPSET, input_names=names,
+            output_names=outputs, dynamic_shapes=shapes, verbose=False,
+        )
+        program.save(str(path), external_data=False)
+        return
+    axes = {key: {0: "batch"} for key in [*names, *outputs]} if dynamic else None
+    older = {"dynamo": False} if has_dynamo(torch) else {}
+    torch.onnx.export(
+        model, inputs, str(path), opset_version=OPSET, input_names=names, output_names=outputs,
+        dynamic_axes=axes, do_constant_folding=True, **older,
+    )
 
 
 def has_dynamo(torch):
