@@ -330,8 +330,8 @@ fn colds(
         let began = Instant::now();
         let loading = direct.begin_load(subject.attached)?;
         let running = direct.begin_run(subject.attached, LaneId(0), plan.clone(), inputs)?;
-        let output = running.wait();
-        let span = ms(began.elapsed());
+        let (reported, output) = running.wait_timed();
+        let span = ms(reported - began);
         loading.wait()?;
         let output = output?;
         if output.parts[0] != want {
@@ -377,13 +377,15 @@ fn ratios(exported: &Exported, machine: &Machine, batch: usize, row: &mut Row) {
     let Some(warm) = row.warm_ms else { return };
     let floor = machine.transfer_ms(row.bytes).max(warm);
     row.floor_ms = Some(floor);
-    row.cold_to_floor = row.cold_ms.map(|cold| cold / floor);
+    // The slower of the two: with the pages given to another model in between.
+    let cold = row.cold_ms.zip(row.cold_remapped_ms).map(|(kept, remapped)| kept.max(remapped));
+    row.cold_to_floor = cold.map(|cold| cold / floor);
     let Some(torch) = &exported.torch else { return };
     row.torch_load_ms = Some(torch.load_ms);
     row.torch = torch.batches.get(&batch).cloned();
     if let Some(theirs) = &row.torch {
         row.warm_to_torch = Some(warm / theirs.graph_ms);
-        row.torch_cold_to_cold = row.cold_ms.map(|cold| theirs.cold_ms / cold);
+        row.torch_cold_to_cold = cold.map(|cold| theirs.cold_ms / cold);
     }
 }
 

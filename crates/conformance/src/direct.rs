@@ -31,7 +31,10 @@ pub struct Attached {
 }
 
 /// A run that has been enqueued.
-pub struct Running(std::sync::mpsc::Receiver<Result<RunOutput, DeviceError>>);
+pub struct Running(std::sync::mpsc::Receiver<Ran>);
+
+/// When a run was reported, and how it ended.
+type Ran = (Instant, Result<RunOutput, DeviceError>);
 
 /// A load that has been enqueued.
 pub struct Loading(std::sync::mpsc::Receiver<Result<(), DeviceError>>);
@@ -41,7 +44,7 @@ pub struct Loading(std::sync::mpsc::Receiver<Result<(), DeviceError>>);
 struct Waiting {
     /// With the last segment.
     loads: HashMap<LoadId, (u32, Sender<Result<(), DeviceError>>)>,
-    runs: HashMap<RunId, Sender<Result<RunOutput, DeviceError>>>,
+    runs: HashMap<RunId, Sender<Ran>>,
     lost: Option<DeviceError>,
 }
 
@@ -196,7 +199,12 @@ impl Drop for Direct {
 
 impl Running {
     pub fn wait(self) -> Result<RunOutput, DeviceError> {
-        self.0.recv().unwrap_or_else(|_| Err(gone()))
+        self.wait_timed().1
+    }
+
+    /// Also tells when the device reported the end: the caller's thread may need a while to wake.
+    pub fn wait_timed(self) -> (Instant, Result<RunOutput, DeviceError>) {
+        self.0.recv().unwrap_or_else(|_| (Instant::now(), Err(gone())))
     }
 }
 
@@ -228,7 +236,7 @@ impl Waiting {
             }
             Completion::Ran { run, result } => {
                 if let Some(done) = self.runs.remove(&run) {
-                    let _ = done.send(result);
+                    let _ = done.send((Instant::now(), result));
                 }
             }
             Completion::Lost { error } => {
@@ -236,7 +244,7 @@ impl Waiting {
                     let _ = done.send(Err(error.clone()));
                 }
                 for (_, done) in self.runs.drain() {
-                    let _ = done.send(Err(error.clone()));
+                    let _ = done.send((Instant::now(), Err(error.clone())));
                 }
                 self.lost = Some(error);
             }

@@ -328,17 +328,24 @@ fn receive<T>(queue: &Receiver<T>) -> Option<T> {
 
 /// Waits on the host for an event. Most runs are short, so the thread does not sleep at first.
 fn wait(event: &Event) -> Result<(), CudaError> {
-    const SPINS: u32 = 20_000;
-    for _ in 0..SPINS {
+    const LOOKS: u32 = 2_000;
+    for _ in 0..LOOKS {
         if event.is_done()? {
             return Ok(());
         }
-        std::hint::spin_loop();
+        breathe();
     }
     while !event.is_done()? {
         std::thread::yield_now();
     }
     Ok(())
+}
+
+/// A microsecond or two without asking the driver, which serves one thread at a time.
+pub fn breathe() {
+    for _ in 0..32 {
+        std::hint::spin_loop();
+    }
 }
 
 /// A bug: the run fails, the lane goes on.

@@ -1,7 +1,7 @@
 //! The link: one thread that maps pages and enqueues the copies of segments, in order, and reports their arrival.
 
 use crate::driver::{CudaError, Event, Stream};
-use crate::lane::IDLE_SPINS;
+use crate::lane::{IDLE_SPINS, breathe};
 use crate::memory::Region;
 use crate::shared::Shared;
 use std::collections::{HashMap, VecDeque};
@@ -109,7 +109,9 @@ impl Link<'_> {
                 }
                 Err(error) => self.fail(&current.load, &current.region, error),
             }
-        } else if !self.unmap_one() {
+        } else if !self.unmap_one() && !self.flying.is_empty() {
+            breathe();
+        } else {
             std::hint::spin_loop();
         }
         while let Some(copy) = self.flying.front() {
