@@ -3,7 +3,7 @@
 // ADDED (whether a second input is added first), SUM (whether that sum is stored), BIAS, MEAN, INVERSE (whether they are
 // there), scale_at(row, at) (which scale and bias an element has), and BY_ELEMENT when that is `at`, in packs.
 
-KERNEL normalize(const T* x, const T* added, T* total, const S* scale, const B* bias, T* y, M* means, M* inverses, const i64 rows) {
+KERNEL_OF(LANES * ROWS) normalize(const T* x, const T* added, T* total, const S* scale, const B* bias, T* y, M* means, M* inverses, const i64 rows) {
     __shared__ C shared[32];
     const int lane = threadIdx.x % LANES;
     const i64 row = (i64)blockIdx.x * ROWS + threadIdx.x / LANES;

@@ -19,6 +19,8 @@ struct b8 { u8 bits; };
 
 #define INLINE __device__ __forceinline__
 #define KERNEL extern "C" __global__ void
+// A kernel whose blocks have so many threads: the compiler then gives each as many registers as there are.
+#define KERNEL_OF(threads) KERNEL __launch_bounds__(threads)
 
 INLINE f32 f32_bits(u32 bits) { return __uint_as_float(bits); }
 INLINE f64 f64_bits(u64 bits) { return __longlong_as_double((i64)bits); }

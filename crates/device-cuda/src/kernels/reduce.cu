@@ -18,7 +18,7 @@ template <class F> static INLINE A tree(F combine, A acc, A* partial, const int 
     return partial[out];
 }
 
-KERNEL reduce(const T* x, U* y) {
+KERNEL_OF(LANES * OUTS) reduce(const T* x, U* y) {
     __shared__ A partial[LANES * OUTS];
     const int lane = ALONG ? threadIdx.x % LANES : threadIdx.x / OUTS;
     const int out = ALONG ? threadIdx.x / LANES : threadIdx.x % OUTS;

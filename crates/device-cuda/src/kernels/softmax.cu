@@ -1,7 +1,7 @@
 // Softmax and its logarithm along contiguous rows. After rows.cuh's definitions: T, C, LEN, LANES, ROWS, PACK, HELD,
 // LOGARITHM (0 or 1).
 
-KERNEL softmax(const T* x, T* y, const i64 rows) {
+KERNEL_OF(LANES * ROWS) softmax(const T* x, T* y, const i64 rows) {
     __shared__ C shared[32];
     const int lane = threadIdx.x % LANES;
     const i64 row = (i64)blockIdx.x * ROWS + threadIdx.x / LANES;

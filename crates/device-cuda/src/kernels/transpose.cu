@@ -4,7 +4,7 @@
 
 #define TILE 32
 
-KERNEL transpose(const T* from, T* to) {
+KERNEL_OF(256) transpose(const T* from, T* to) {
     __shared__ T tile[TILE][TILE + 1];
     const Index tiles_a = (A + TILE - 1) / TILE, tiles_b = (B + TILE - 1) / TILE;
     Index rest = blockIdx.x;

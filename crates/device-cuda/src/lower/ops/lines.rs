@@ -1,13 +1,20 @@
 //! Kernels with one thread for each line along an axis: running sums, norms, and the like.
 
 use super::ctype::{computed, stored};
-use super::operands::{around, input, known_integers};
+use super::operands::{around, input};
 use super::pool::norm;
 use super::target::{Launch, Target};
 use crate::driver::LaunchShape;
 use crate::lower::{LowerError, Value};
 use crate::program::Argument;
-use sublet_graph::{DType, shape};
+use sublet_graph::{DType, Literal, shape};
+
+/// Along which axis lines go.
+enum Axis<'a> {
+    Known(usize),
+    /// Only the run tells: an integer in memory.
+    At(&'a Value),
+}
 
 /// Emits a kernel that sees `x` and `y` at the start of a line of LEN elements that lie INNER apart. C: the type they are
 /// computed in.
@@ -16,22 +23,51 @@ fn lines(
     name: &str,
     x: &Value,
     y: &Value,
-    axis: usize,
+    axis: &Axis<'_>,
     body: &str,
 ) -> Result<(), LowerError> {
-    let (outer, len, inner) = around(&x.shape, axis);
     if x.elements() == 0 {
         return Ok(());
     }
     if x.shape != y.shape || x.dtype != y.dtype {
         return Err(LowerError::Invalid(format!("{:?} to {:?}", x.shape, y.shape)));
     }
-    let count = outer * inner;
+    let elements = x.elements();
+    let rank = x.shape.len();
+    let mut arguments = vec![Argument::Address(x.address), Argument::Address(y.address)];
+    let (locate, parameter, count) = match axis {
+        Axis::Known(axis) => {
+            let (outer, len, inner) = around(&x.shape, *axis);
+            (format!("    const i64 LEN = {len}ll, INNER = {inner}ll;"), "", outer * inner)
+        }
+        Axis::At(value) => {
+            let (fault, code) = target.fault("an axis is out of range");
+            arguments.push(Argument::Address(value.address));
+            arguments.extend([Argument::Address(fault), Argument::U32(code)]);
+            let mut locate = format!(
+                "    i64 axis = axes[0], LEN = 1, INNER = 1;
+    if (axis < 0) axis += {rank};
+    if (axis < 0 || axis >= {rank}) {{ report(fault, code); return; }}\n"
+            );
+            for axis in 0..rank {
+                let (_, len, inner) = around(&x.shape, axis);
+                locate.push_str(&format!(
+                    "    if (axis == {axis}) {{ LEN = {len}ll; INNER = {inner}ll; }}\n"
+                ));
+            }
+            let least = x.shape.iter().min().copied().unwrap_or(1);
+            let parameter = match value.dtype {
+                DType::I32 => ", const i32* axes, u32* fault, u32 code",
+                _ => ", const i64* axes, u32* fault, u32 code",
+            };
+            (locate, parameter, elements / least)
+        }
+    };
     let source = format!(
-        "\ntypedef {} T;\ntypedef {} C;\n#define LEN {len}ll\n#define INNER {inner}ll\n\
-         KERNEL lines(const T* x, T* y) {{
-    const i64 line = (i64)blockIdx.x * blockDim.x + threadIdx.x;
-    if (line >= {count}ll) return;
+        "\ntypedef {} T;\ntypedef {} C;\n\
+         KERNEL lines(const T* x, T* y{parameter}) {{
+    const i64 line = (i64)blockIdx.x * blockDim.x + threadIdx.x;\n{locate}
+    if (line >= {elements}ll / LEN) return;
     const i64 base = line / INNER * (LEN * INNER) + line % INNER;
     x += base;
     y += base;\n{body}\n}}\n",
@@ -43,7 +79,7 @@ fn lines(
         source,
         entry: "lines",
         shape: LaunchShape::linear(count, 64),
-        arguments: vec![Argument::Address(x.address), Argument::Address(y.address)],
+        arguments,
     })
 }
 
@@ -56,9 +92,12 @@ pub fn cumulative(
     y: &Value,
 ) -> Result<(), LowerError> {
     let x = input(inputs, 0)?;
-    let axis = match known_integers(input(inputs, 1)?, "the axis of a running sum")?[..] {
-        [axis] => shape::axis(axis, x.shape.len())?,
-        ref other => return Err(LowerError::Invalid(format!("axes {other:?}"))),
+    let at = input(inputs, 1)?;
+    let integer = matches!(at.dtype, DType::I32 | DType::I64) && at.elements() == 1;
+    let axis = match at.known.as_ref().and_then(Literal::to_i64s).as_deref() {
+        Some(&[axis]) => Axis::Known(shape::axis(axis, x.shape.len())?),
+        None if integer && at.known.is_none() => Axis::At(at),
+        other => return Err(LowerError::Invalid(format!("axes {other:?} of {}", at.dtype))),
     };
     if x.dtype == DType::Bool {
         return Err(LowerError::unsupported("running sums of booleans"));
@@ -75,7 +114,7 @@ pub fn cumulative(
         acc = next;
     }}"
     );
-    lines(target, "cumulative", x, y, axis, &body)
+    lines(target, "cumulative", x, y, &axis, &body)
 }
 
 /// Divides by the norm of a line; where that is zero, so is the result.
@@ -100,5 +139,5 @@ pub fn lp_normalization(
     }}",
         power.replace("x", "x_").replace("Abs<f32>", "Abs<C>"),
     );
-    lines(target, "lp_normalization", x, y, axis, &body)
+    lines(target, "lp_normalization", x, y, &Axis::Known(axis), &body)
 }
