@@ -1,7 +1,7 @@
 //! Tests and benchmark on a GPU: builds what `bench/gpu.sh` runs, and calls it.
 
-use crate::shell::{cargo, command, root, run as execute, target_dir};
 use crate::python;
+use crate::shell::{cargo, command, root, run as execute, target_dir};
 use anyhow::{Context, Result, bail};
 use cargo_metadata::Message;
 use std::fs;

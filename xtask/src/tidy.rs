@@ -79,9 +79,7 @@ const OWNED: &[(&str, &[&str])] = &[
 
 /// Crates below `engine`: they are told the time and given bytes.
 const PURE: &[&str] =
-    &[
-    "units", "graph", "import", "pool", "plan", "sched", "device", "device-cpu", "device-cuda",
-];
+    &["units", "graph", "import", "pool", "plan", "sched", "device", "device-cpu", "device-cuda"];
 
 /// What a crate below `engine` must not write, and why.
 const IMPURE: &[(&str, &str)] = &[

@@ -90,7 +90,9 @@ impl Exported {
         if all.is_empty() {
             bail!("no exported model in {} is among those asked for", common.work.display());
         }
-        all.sort_by(|a, b| (a.case.torch_bytes, &a.case.model).cmp(&(b.case.torch_bytes, &b.case.model)));
+        all.sort_by(|a, b| {
+            (a.case.torch_bytes, &a.case.model).cmp(&(b.case.torch_bytes, &b.case.model))
+        });
         Ok(all)
     }
 
@@ -107,7 +109,8 @@ impl Exported {
     }
 
     pub fn tensors(&self, batch: usize) -> Result<Tensors> {
-        let all = sublet_conformance::read_tensors(&self.folder.join(format!("b{batch}.safetensors")))?;
+        let all =
+            sublet_conformance::read_tensors(&self.folder.join(format!("b{batch}.safetensors")))?;
         let part = |prefix: &str| -> BTreeMap<String, Literal> {
             let named = all.iter().filter_map(|(name, literal)| {
                 Some((name.strip_prefix(prefix)?.to_owned(), literal.clone()))

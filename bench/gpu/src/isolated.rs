@@ -32,7 +32,9 @@ pub fn run(names: Vec<String>, jobs: usize, arguments: &[String]) -> Result<Repo
         let workers: Vec<_> = (0..jobs.max(1))
             .map(|_| scope.spawn(|| supervise(arguments, &left, &report)))
             .collect();
-        workers.into_iter().try_for_each(|worker| worker.join().expect("a supervisor does not panic"))
+        workers
+            .into_iter()
+            .try_for_each(|worker| worker.join().expect("a supervisor does not panic"))
     })?;
     Ok(report.into_inner().expect("unpoisoned"))
 }
@@ -100,7 +102,8 @@ fn run_share(arguments: &[String], share: &[String]) -> Result<Vec<(String, Outc
     writer.join().expect("writing does not panic");
     let last_words = last_words.join().expect("reading does not panic");
     if let Some(name) = begun {
-        outcomes.push((name, Outcome::Wrong(format!("the process ended with {status}: {last_words}"))));
+        outcomes
+            .push((name, Outcome::Wrong(format!("the process ended with {status}: {last_words}"))));
     }
     if outcomes.is_empty() {
         bail!("no test could be run: {status}: {last_words}");

@@ -190,7 +190,8 @@ struct Subject {
 
 impl Subject {
     fn new(direct: &Direct, exported: &Exported, batch: usize) -> Result<Subject> {
-        let loaded = Loaded::from_onnx(&exported.file(batch)).map_err(|failure| anyhow!("{failure}"))?;
+        let loaded =
+            Loaded::from_onnx(&exported.file(batch)).map_err(|failure| anyhow!("{failure}"))?;
         let attached = direct.attach(loaded.image().clone())?;
         let other = direct.attach(filler(loaded.image().layout.bytes.as_usize()))?;
         Ok(Subject { loaded, attached, other })
@@ -392,13 +393,31 @@ fn ratios(exported: &Exported, machine: &Machine, batch: usize, row: &mut Row) {
 fn heading() -> String {
     format!(
         "{:<18} {:<4} {:>5} {:>8} {:>9} {:>8} {:>8} {:>7} {:>8} {:>8} {:>8} {:>7} {:>8} {:>7}",
-        "model", "type", "batch", "MB", "differs", "warm", "torch", "ratio", "cold", "remapped",
-        "floor", "ratio", "torch", "gain"
+        "model",
+        "type",
+        "batch",
+        "MB",
+        "differs",
+        "warm",
+        "torch",
+        "ratio",
+        "cold",
+        "remapped",
+        "floor",
+        "ratio",
+        "torch",
+        "gain"
     )
 }
 
 fn line(row: &Row) -> String {
-    let name = format!("{:<18} {:<4} {:>5} {:>8.1}", row.model, row.dtype, row.batch, row.bytes as f64 / 1e6);
+    let name = format!(
+        "{:<18} {:<4} {:>5} {:>8.1}",
+        row.model,
+        row.dtype,
+        row.batch,
+        row.bytes as f64 / 1e6
+    );
     if let Some(error) = &row.error {
         return format!("{name} FAILED {error}");
     }
@@ -428,7 +447,13 @@ fn finish(common: &Common, report: &Report) -> Result<()> {
     let Report { machine, rows } = report;
     let mut table = format!(
         "{}, link {:.1} GB/s, PyTorch {} (CUDA {}, cuDNN {}), TF32 {} on both sides; milliseconds\n{}\n",
-        machine.gpu, machine.link_gbps, machine.torch, machine.cuda, machine.cudnn, machine.tf32, heading()
+        machine.gpu,
+        machine.link_gbps,
+        machine.torch,
+        machine.cuda,
+        machine.cudnn,
+        machine.tf32,
+        heading()
     );
     for row in rows {
         table += &(line(row) + "\n");
@@ -444,7 +469,8 @@ fn finish(common: &Common, report: &Report) -> Result<()> {
         "models: compared {} wrong {wrong} failed {failed} not deterministic {unsteady}",
         rows.len() - failed
     ));
-    let mut batches: Vec<usize> = rows.iter().map(|row| row.batch).filter(|&batch| batch > 0).collect();
+    let mut batches: Vec<usize> =
+        rows.iter().map(|row| row.batch).filter(|&batch| batch > 0).collect();
     batches.sort_unstable();
     batches.dedup();
     for batch in batches {
@@ -453,7 +479,9 @@ fn finish(common: &Common, report: &Report) -> Result<()> {
         if !ratios.is_empty() {
             lines.push(format!(
                 "warm batch {batch}: Sublet / PyTorch with graphs: median {:.3} worst {:.3} of {}",
-                median(&ratios), largest(&ratios), ratios.len()
+                median(&ratios),
+                largest(&ratios),
+                ratios.len()
             ));
         }
         let floors: Vec<f64> = at().filter_map(|row| row.cold_to_floor).collect();

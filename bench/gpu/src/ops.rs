@@ -99,8 +99,10 @@ fn show(
     report: &Report,
     violations: Option<usize>,
 ) -> Result<usize> {
-    let count = |wanted: fn(&Outcome) -> bool| report.values().filter(|outcome| wanted(outcome)).count();
-    let shown: Vec<_> = report.iter().map(|(name, outcome)| (name, format!("{outcome:?}"))).collect();
+    let count =
+        |wanted: fn(&Outcome) -> bool| report.values().filter(|outcome| wanted(outcome)).count();
+    let shown: Vec<_> =
+        report.iter().map(|(name, outcome)| (name, format!("{outcome:?}"))).collect();
     write(&common.out, &format!("{file}.json"), &shown)?;
     for (name, outcome) in report {
         if let Outcome::Wrong(what) = outcome {

@@ -36,7 +36,8 @@ pub fn run(common: &Common, options: &Options) -> Result<()> {
         let name = format!("{}-{}", exported.case.model, exported.case.dtype);
         served.add(&name, served::file(&exported)?)?;
         let request = grpc_request(&name, &exported)?;
-        let (walls, device) = runtime.block_on(measure(&served.engine, address, request, options.requests))?;
+        let (walls, device) =
+            runtime.block_on(measure(&served.engine, address, request, options.requests))?;
         let p50 = median(&walls);
         let [input, compute, output] = device;
         lines.push(format!(
@@ -103,10 +104,15 @@ async fn measure(
         let (before, after) = (part(&before), part(&after));
         (after.ns - before.ns) as f64 / (after.count - before.count).max(1) as f64 / 1e6
     };
-    let parts = [mean(|of| of.compute_input), mean(|of| of.compute_infer), mean(|of| of.compute_output)];
+    let parts =
+        [mean(|of| of.compute_input), mean(|of| of.compute_infer), mean(|of| of.compute_output)];
     Ok((walls, parts))
 }
 
 fn statistics(engine: &Engine, model: &str) -> Result<ModelStatistics> {
-    engine.statistics(Some(model), None)?.into_iter().next().context("a served model has statistics")
+    engine
+        .statistics(Some(model), None)?
+        .into_iter()
+        .next()
+        .context("a served model has statistics")
 }

@@ -90,11 +90,19 @@ pub fn run(common: &Common, options: &Options) -> Result<()> {
         let asks = vec![(inputs.clone(), Vec::new()), (other_inputs(&inputs), Vec::new())];
         subjects.push(Subject { name, bytes: source.case.torch_bytes, asks });
     }
-    println!("loaded {} copies of {} in {:.1} s", subjects.len(), Bytes(total), began.elapsed().as_secs_f64());
+    println!(
+        "loaded {} copies of {} in {:.1} s",
+        subjects.len(),
+        Bytes(total),
+        began.elapsed().as_secs_f64()
+    );
     for subject in &mut subjects {
         expect(&served, subject).with_context(|| subject.name.clone())?;
     }
-    println!("noted what each answers, warm and alone, after {:.1} s", began.elapsed().as_secs_f64());
+    println!(
+        "noted what each answers, warm and alone, after {:.1} s",
+        began.elapsed().as_secs_f64()
+    );
     let counts = Counts::default();
     let began = Instant::now();
     let (quarter, end) = under_load(&served, &subjects, &counts, options)?;
@@ -110,7 +118,8 @@ fn other_inputs(inputs: &BTreeMap<String, Literal>) -> BTreeMap<String, Literal>
             Literal::i64(literal.shape(), &values)
         }
         DType::F32 => {
-            let values: Vec<f32> = literal.to_vec::<f32>().iter().map(|value| value * 0.5).collect();
+            let values: Vec<f32> =
+                literal.to_vec::<f32>().iter().map(|value| value * 0.5).collect();
             Literal::f32(literal.shape(), &values)
         }
         _ => {
@@ -224,7 +233,8 @@ fn report(
     took: Duration,
 ) -> Result<()> {
     let get = |count: &AtomicU64| count.load(Ordering::Relaxed);
-    let (answered, wrong, failed) = (get(&counts.answered), get(&counts.wrong), get(&counts.failed));
+    let (answered, wrong, failed) =
+        (get(&counts.answered), get(&counts.wrong), get(&counts.failed));
     let host_growth = end.host as f64 / quarter.host as f64 - 1.0;
     let gpu_growth = end.gpu.zip(quarter.gpu).map(|(end, quarter)| end as i64 - quarter as i64);
     let total: u64 = subjects.iter().map(|subject| subject.bytes).sum();
@@ -241,17 +251,26 @@ fn report(
             "host_bytes_end": end.host, "gpu_bytes_quarter": quarter.gpu, "gpu_bytes_end": end.gpu,
         }),
     )?;
-    let gpu = gpu_growth.map_or("unknown".to_owned(), |growth| format!("{:+.1} MiB", growth as f64 / 1048576.0));
+    let gpu = gpu_growth
+        .map_or("unknown".to_owned(), |growth| format!("{:+.1} MiB", growth as f64 / 1048576.0));
     let line = format!(
         "soak: {} copies of {} in {memory}: swaps {swaps} answered {answered} wrong {wrong} failed {failed} \
          cancelled {} in {:.1} s; host memory {:+.1} % GPU memory {gpu}",
-        subjects.len(), Bytes(total), get(&counts.cancelled), took.as_secs_f64(), host_growth * 100.0
+        subjects.len(),
+        Bytes(total),
+        get(&counts.cancelled),
+        took.as_secs_f64(),
+        host_growth * 100.0
     );
     summary(&common.out, "soak", &line)?;
     if wrong + failed > 0 || answered == 0 {
         bail!("{wrong} wrong, {failed} failed");
     }
-    ensure!(host_growth <= HOST_GROWTH_MAX, "the host's memory grew by {:.1} %", host_growth * 100.0);
+    ensure!(
+        host_growth <= HOST_GROWTH_MAX,
+        "the host's memory grew by {:.1} %",
+        host_growth * 100.0
+    );
     ensure!(
         gpu_growth.is_none_or(|growth| growth <= GPU_GROWTH_MAX as i64),
         "the GPU's memory grew by {gpu}"

@@ -77,7 +77,12 @@ pub fn run(common: &Common, options: &Options) -> Result<()> {
     let line = format!(
         "startup: {} models of {}: listening after {:.2} s, first answer after {:.2} s, all loaded after {:.2} s \
          (medians of {}; packed models and kernels on disk from an earlier start)",
-        options.count, exported.name(), median(&listening), median(&answered), median(&ready), options.repeats
+        options.count,
+        exported.name(),
+        median(&listening),
+        median(&answered),
+        median(&ready),
+        options.repeats
     );
     summary(&common.out, "startup", &line)
 }
@@ -92,7 +97,17 @@ impl Server {
     /// Returns once it listens.
     fn start(sublet: &Path, common: &Common, repository: &Path, scratch: &Path) -> Result<Server> {
         let mut child = Command::new(sublet)
-            .args(["--log", "warn", "serve", "--http-port", "0", "--grpc-port", "0", "--metrics-port", "0"])
+            .args([
+                "--log",
+                "warn",
+                "serve",
+                "--http-port",
+                "0",
+                "--grpc-port",
+                "0",
+                "--metrics-port",
+                "0",
+            ])
             .arg("--model-repository")
             .arg(repository)
             .arg("--store")
@@ -170,7 +185,8 @@ fn request(model: &str, exported: &Exported) -> Result<Vec<u8>> {
             })
         })
         .collect();
-    let header = json!({"inputs": described, "parameters": {"binary_data_output": true}}).to_string();
+    let header =
+        json!({"inputs": described, "parameters": {"binary_data_output": true}}).to_string();
     let binary: usize = inputs.values().map(|literal| literal.bytes().len()).sum();
     let mut request = format!(
         "POST /v2/models/{model}/infer HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\

@@ -45,7 +45,8 @@ pub fn run(common: &Common, options: &Options) -> Result<()> {
     let file_bytes = |index: usize| exported[index % exported.len()].case.torch_bytes;
     let total: u64 = (0..count).map(file_bytes).sum();
     let largest = (0..count).map(file_bytes).max().unwrap_or(0);
-    let memory = options.memory.unwrap_or(Bytes((3 * largest).min(total / 4).max(largest + largest / 8)));
+    let memory =
+        options.memory.unwrap_or(Bytes((3 * largest).min(total / 4).max(largest + largest / 8)));
     let served = Served::start(common, &common.with_memory(memory), options.policy)?;
     let mut subjects = Vec::new();
     for index in 0..count {
@@ -92,7 +93,10 @@ pub fn run(common: &Common, options: &Options) -> Result<()> {
     )?;
     let line = format!(
         "throughput: {} models, {cold} of {requests} requests cold, {rate:.1} GB/s (median cycle {:.1}), {:.3} of the link's {:.1} GB/s",
-        subjects.len(), median(&rates), rate / machine.link_gbps, machine.link_gbps
+        subjects.len(),
+        median(&rates),
+        rate / machine.link_gbps,
+        machine.link_gbps
     );
     served.engine.shutdown(std::time::Duration::from_secs(5));
     summary(&common.out, "throughput", &line)

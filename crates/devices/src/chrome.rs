@@ -11,13 +11,17 @@ use sublet_device_cuda::Span;
 pub fn write(devices: &[(String, Vec<Span>)], to: &mut impl Write) -> io::Result<()> {
     let mut events: Vec<Value> = Vec::new();
     for (process, (device, spans)) in devices.iter().enumerate() {
-        events.push(json!({"ph": "M", "name": "process_name", "pid": process, "args": {"name": device}}));
+        events.push(
+            json!({"ph": "M", "name": "process_name", "pid": process, "args": {"name": device}}),
+        );
         let mut tracks: Vec<&str> = spans.iter().map(|span| span.track.as_str()).collect();
         tracks.sort_unstable();
         tracks.dedup();
         for (row, track) in tracks.iter().enumerate() {
             let args = json!({"name": track});
-            events.push(json!({"ph": "M", "name": "thread_name", "pid": process, "tid": row, "args": args}));
+            events.push(
+                json!({"ph": "M", "name": "thread_name", "pid": process, "tid": row, "args": args}),
+            );
         }
         for span in spans {
             let row = tracks.binary_search(&span.track.as_str()).expect("collected from the spans");
@@ -53,7 +57,10 @@ mod tests {
         let events = trace["traceEvents"].as_array().unwrap();
         let complete: Vec<_> = events.iter().filter(|event| event["ph"] == "X").collect();
         assert_eq!(complete.len(), 2);
-        assert_eq!((&complete[0]["name"], &complete[0]["dur"]), (&json!("segment \"0\""), &json!(1.5)));
+        assert_eq!(
+            (&complete[0]["name"], &complete[0]["dur"]),
+            (&json!("segment \"0\""), &json!(1.5))
+        );
         assert_ne!(complete[0]["tid"], complete[1]["tid"]);
         assert_eq!(events.iter().filter(|event| event["name"] == "process_name").count(), 2);
     }

@@ -113,8 +113,10 @@ fn found() -> Vec<String> {
 }
 
 fn add(spec: &str, options: OpenOptions, opened: &mut Opened) -> Result<(), OpenError> {
-    let misspelt =
-        |error: &dyn std::fmt::Display| OpenError::Spec { spec: spec.into(), what: error.to_string() };
+    let misspelt = |error: &dyn std::fmt::Display| OpenError::Spec {
+        spec: spec.into(),
+        what: error.to_string(),
+    };
     let refused = |error| OpenError::Device { spec: spec.into(), error };
     if spec == "cuda" || spec.starts_with("cuda:") || spec.starts_with("cuda,") {
         let mut parsed: CudaOptions = spec.parse().map_err(|error: String| misspelt(&error))?;
@@ -135,7 +137,9 @@ fn add(spec: &str, options: OpenOptions, opened: &mut Opened) -> Result<(), Open
     let parsed: CpuDeviceSpec = spec.parse().map_err(|error| misspelt(&error))?;
     for _ in 0..parsed.count {
         let index = opened.devices.len() as u32;
-        opened.devices.push(Arc::new(CpuDevice::new(index, parsed.options_on(cores)).map_err(refused)?));
+        opened
+            .devices
+            .push(Arc::new(CpuDevice::new(index, parsed.options_on(cores)).map_err(refused)?));
     }
     Ok(())
 }
@@ -165,9 +169,12 @@ mod tests {
 
     #[test]
     fn says_what_is_wrong() {
-        for (spec, named) in
-            [("gpu", "gpu"), ("cpu,speed=1", "speed"), ("cuda:x", "cuda:N"), ("cuda:0,page=1", "page")]
-        {
+        for (spec, named) in [
+            ("gpu", "gpu"),
+            ("cpu,speed=1", "speed"),
+            ("cuda:x", "cuda:N"),
+            ("cuda:0,page=1", "page"),
+        ] {
             let error = open_all(&[spec]).err().unwrap().to_string();
             assert!(error.contains(named), "{spec}: {error}");
         }

@@ -22,7 +22,12 @@ impl Builder {
             weights: Vec::new(),
             metadata: Vec::new(),
         };
-        Builder { draw: fastrand::Rng::with_seed(seed), model, inputs: Vec::new(), dtype: DType::I64 }
+        Builder {
+            draw: fastrand::Rng::with_seed(seed),
+            model,
+            inputs: Vec::new(),
+            dtype: DType::I64,
+        }
     }
 
     pub fn finish(self, name: String) -> Problem {
@@ -68,7 +73,9 @@ impl Builder {
             3 => 34,
             _ => 14,
         };
-        (0..rank).map(|_| if self.draw.u8(..8) == 0 { 1 } else { self.draw.usize(1..=most) }).collect()
+        (0..rank)
+            .map(|_| if self.draw.u8(..8) == 0 { 1 } else { self.draw.usize(1..=most) })
+            .collect()
     }
 
     pub fn any_shape(&mut self) -> Vec<usize> {
@@ -126,7 +133,12 @@ impl Builder {
     }
 
     /// A node with inputs left out or several outputs.
-    pub fn node_with(&mut self, op: Op, inputs: Vec<Option<ValueId>>, outputs: usize) -> Vec<ValueId> {
+    pub fn node_with(
+        &mut self,
+        op: Op,
+        inputs: Vec<Option<ValueId>>,
+        outputs: usize,
+    ) -> Vec<ValueId> {
         let index = self.model.graph.nodes.len();
         let name = format!("node{index}");
         let ids: Vec<ValueId> = (0..outputs)
@@ -154,7 +166,9 @@ pub fn literal(dtype: DType, shape: &[usize], reals: &[f32]) -> Literal {
         DType::F64 => made(dtype, shape, reals, f64::from),
         DType::F16 => made(dtype, shape, reals, f16::from_f32),
         DType::BF16 => made(dtype, shape, reals, bf16::from_f32),
-        DType::Bool => Literal::bool(shape, &reals.iter().map(|&real| real > 0.0).collect::<Vec<_>>()),
+        DType::Bool => {
+            Literal::bool(shape, &reals.iter().map(|&real| real > 0.0).collect::<Vec<_>>())
+        }
         DType::I8 => made(dtype, shape, reals, |real| (real * 10.0) as i8),
         DType::I16 => made(dtype, shape, reals, |real| (real * 10.0) as i16),
         DType::I32 => made(dtype, shape, reals, |real| (real * 10.0) as i32),
@@ -166,7 +180,12 @@ pub fn literal(dtype: DType, shape: &[usize], reals: &[f32]) -> Literal {
     }
 }
 
-fn made<T: bytemuck::Pod>(dtype: DType, shape: &[usize], reals: &[f32], to: impl Fn(f32) -> T) -> Literal {
+fn made<T: bytemuck::Pod>(
+    dtype: DType,
+    shape: &[usize],
+    reals: &[f32],
+    to: impl Fn(f32) -> T,
+) -> Literal {
     let values: Vec<T> = reals.iter().map(|&real| to(real)).collect();
     Literal::from_values(dtype, shape, &values)
 }

@@ -73,7 +73,15 @@ pub fn binary(b: &mut Builder) {
     let int = b.draw.u8(..3) == 0;
     let dtype = if int { b.pick(&[DType::I64, DType::I32, DType::U8]) } else { b.float() };
     let floats = [Binary::Add, Binary::Sub, Binary::Mul, Binary::Div, Binary::Min, Binary::Max];
-    let ints = [Binary::Add, Binary::Sub, Binary::Mul, Binary::Min, Binary::Max, Binary::BitwiseAnd, Binary::BitwiseXor];
+    let ints = [
+        Binary::Add,
+        Binary::Sub,
+        Binary::Mul,
+        Binary::Min,
+        Binary::Max,
+        Binary::BitwiseAnd,
+        Binary::BitwiseXor,
+    ];
     let op = match int {
         true => b.pick(&ints),
         false => b.pick(&floats),
@@ -143,7 +151,16 @@ fn operand(b: &mut Builder, dtype: DType, shape: &[usize], known: &[ValueId]) ->
 }
 
 pub fn cast(b: &mut Builder) {
-    let types = [DType::F32, DType::F16, DType::BF16, DType::I64, DType::I32, DType::I8, DType::U8, DType::Bool];
+    let types = [
+        DType::F32,
+        DType::F16,
+        DType::BF16,
+        DType::I64,
+        DType::I32,
+        DType::I8,
+        DType::U8,
+        DType::Bool,
+    ];
     let (from, to) = (b.pick(&types), b.pick(&types));
     b.computes(if from == DType::F32 { to } else { from });
     let shape = b.any_shape();

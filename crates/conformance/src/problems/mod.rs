@@ -147,7 +147,9 @@ mod tests {
         let exact = ["compare", "cast", "quantize", "arg", "top-k"];
         for (precision, max) in [(Precision::F16, 1e-2), (Precision::Bf16, 6e-2)] {
             let mut compared = 0;
-            for (family, seed) in families().flat_map(|family| (0..6).map(move |seed| (family, seed))) {
+            for (family, seed) in
+                families().flat_map(|family| (0..6).map(move |seed| (family, seed)))
+            {
                 let problem = problem(family, seed).unwrap();
                 if problem.dtype != DType::F32 || exact.contains(&family) {
                     continue;
@@ -160,7 +162,11 @@ mod tests {
                 let got = Solo.run(&cast, &problem.inputs).unwrap();
                 for (got, want) in got.iter().zip(&want) {
                     let difference = relative_difference(got, want);
-                    assert!(difference <= max, "{precision} {family}-{seed}: {difference}\n{}", cast.graph());
+                    assert!(
+                        difference <= max,
+                        "{precision} {family}-{seed}: {difference}\n{}",
+                        cast.graph()
+                    );
                 }
                 let names = |loaded: &Loaded| -> Vec<String> {
                     let graph = loaded.graph();

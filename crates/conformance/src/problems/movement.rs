@@ -36,7 +36,13 @@ pub fn slice(b: &mut Builder) {
         let forward = steps[steps.len() - 1] > 0;
         // Backwards, the end may lie before the first element.
         starts.push(if forward { low - if b.draw.bool() { size } else { 0 } } else { high });
-        ends.push(if forward { high } else if low == 0 { i64::MIN } else { low });
+        ends.push(if forward {
+            high
+        } else if low == 0 {
+            i64::MIN
+        } else {
+            low
+        });
     }
     let inputs = [&starts, &ends, &axes, &steps].map(|values| b.integers(values));
     b.node(Op::Slice, &[x, inputs[0], inputs[1], inputs[2], inputs[3]]);
@@ -45,7 +51,13 @@ pub fn slice(b: &mut Builder) {
 pub fn pad(b: &mut Builder) {
     let shape: Vec<usize> = b.any_shape().iter().map(|size| size + 3).collect();
     let (_, x) = input(b, &shape);
-    let mode = b.pick(&[PadMode::Constant, PadMode::Constant, PadMode::Reflect, PadMode::Edge, PadMode::Wrap]);
+    let mode = b.pick(&[
+        PadMode::Constant,
+        PadMode::Constant,
+        PadMode::Reflect,
+        PadMode::Edge,
+        PadMode::Wrap,
+    ]);
     let pads: Vec<i64> = (0..2 * shape.len()).map(|_| b.draw.i64(0..=3)).collect();
     let pads = b.integers(&pads);
     b.node(Op::Pad { mode }, &[x, pads]);
@@ -147,7 +159,8 @@ pub fn shapes(b: &mut Builder) {
         }
         1 => {
             let shape = b.any_shape();
-            let narrow: Vec<usize> = shape.iter().map(|&size| if b.draw.bool() { 1 } else { size }).collect();
+            let narrow: Vec<usize> =
+                shape.iter().map(|&size| if b.draw.bool() { 1 } else { size }).collect();
             let (_, x) = input(b, &narrow);
             let shape: Vec<i64> = shape.iter().map(|&size| size as i64).collect();
             let shape = b.integers(&shape);
@@ -163,7 +176,8 @@ pub fn shapes(b: &mut Builder) {
         }
         3 => {
             let block = b.draw.usize(2..=3);
-            let shape = [2, b.draw.usize(1..=4), block * b.draw.usize(1..=5), block * b.draw.usize(1..=5)];
+            let shape =
+                [2, b.draw.usize(1..=4), block * b.draw.usize(1..=5), block * b.draw.usize(1..=5)];
             let (_, x) = input(b, &shape);
             b.node(Op::SpaceToDepth { block }, &[x]);
         }
@@ -178,11 +192,16 @@ pub fn shapes(b: &mut Builder) {
 
 pub fn resize(b: &mut Builder) {
     b.computes(DType::F32);
-    let shape = [b.draw.usize(1..=2), b.draw.usize(1..=4), b.draw.usize(2..=14), b.draw.usize(2..=14)];
+    let shape =
+        [b.draw.usize(1..=2), b.draw.usize(1..=4), b.draw.usize(2..=14), b.draw.usize(2..=14)];
     let value = b.values(DType::F32, &shape);
     let x = b.input(value);
     let resize = Resize {
-        mode: b.pick(&[Interpolation::Nearest, Interpolation::Linear, Interpolation::Cubic { a: -0.75 }]),
+        mode: b.pick(&[
+            Interpolation::Nearest,
+            Interpolation::Linear,
+            Interpolation::Cubic { a: -0.75 },
+        ]),
         coordinates: b.pick(&[
             CoordinateTransform::HalfPixel,
             CoordinateTransform::PytorchHalfPixel,
@@ -196,7 +215,8 @@ pub fn resize(b: &mut Builder) {
         extrapolation: 0.0,
         keep_aspect: KeepAspect::Stretch,
     };
-    let sizes = [shape[0], shape[1], b.draw.usize(2..=30), b.draw.usize(2..=30)].map(|size| size as i64);
+    let sizes =
+        [shape[0], shape[1], b.draw.usize(2..=30), b.draw.usize(2..=30)].map(|size| size as i64);
     let sizes = b.integers(&sizes);
     b.node_with(Op::Resize(resize), vec![Some(x), None, None, Some(sizes)], 1);
 }

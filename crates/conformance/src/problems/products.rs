@@ -1,7 +1,9 @@
 //! Problems of products, convolutions and attention, alone and with what follows them in networks.
 
 use super::builder::{Builder, literal};
-use sublet_graph::{Activation, Attention, AutoPad, Binary, Conv, DType, Literal, Op, Unary, ValueId};
+use sublet_graph::{
+    Activation, Attention, AutoPad, Binary, Conv, DType, Literal, Op, Unary, ValueId,
+};
 
 /// A weight whose products with ordinary values stay ordinary.
 fn weight(b: &mut Builder, dtype: DType, shape: &[usize], terms: usize) -> ValueId {
@@ -32,7 +34,8 @@ pub fn matmul(b: &mut Builder) {
     let left = [&outer[..], &[m, k]].concat();
     // Broadcast over some of the outer dimensions, or over all.
     let shared = b.draw.usize(..=batch);
-    let mut right: Vec<usize> = outer[shared..].iter().map(|&size| if b.draw.bool() { 1 } else { size }).collect();
+    let mut right: Vec<usize> =
+        outer[shared..].iter().map(|&size| if b.draw.bool() { 1 } else { size }).collect();
     right.extend([k, n]);
     let one = input(b, dtype, &left);
     let two = if b.draw.bool() { weight(b, dtype, &right, k) } else { input(b, dtype, &right) };
@@ -91,7 +94,8 @@ pub fn gemm(b: &mut Builder) {
 fn attributes(b: &mut Builder, spatial: usize) -> (Conv, Vec<usize>) {
     let kernel: Vec<usize> = (0..spatial).map(|_| b.pick(&[1, 2, 3, 3, 5])).collect();
     let dilation = if kernel.iter().all(|&size| size <= 3) { b.pick(&[1, 1, 2]) } else { 1 };
-    let auto_pad = b.pick(&[AutoPad::Explicit, AutoPad::Explicit, AutoPad::SameUpper, AutoPad::Valid]);
+    let auto_pad =
+        b.pick(&[AutoPad::Explicit, AutoPad::Explicit, AutoPad::SameUpper, AutoPad::Valid]);
     let pads = match auto_pad {
         AutoPad::Explicit => (0..2 * spatial).map(|_| b.draw.usize(..=2)).collect(),
         _ => Vec::new(),

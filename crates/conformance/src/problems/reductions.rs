@@ -108,7 +108,8 @@ pub fn batch_norm_of(b: &mut Builder, dtype: DType, x: ValueId, channels: usize)
 
 pub fn pool(b: &mut Builder) {
     let dtype = b.float();
-    let shape = [b.draw.usize(1..=3), b.draw.usize(1..=20), b.draw.usize(5..=25), b.draw.usize(5..=25)];
+    let shape =
+        [b.draw.usize(1..=3), b.draw.usize(1..=20), b.draw.usize(5..=25), b.draw.usize(5..=25)];
     let x = input(b, dtype, &shape);
     if b.draw.u8(..4) == 0 {
         let op = if b.draw.bool() { Op::GlobalAveragePool } else { Op::GlobalMaxPool };
@@ -120,7 +121,8 @@ pub fn pool(b: &mut Builder) {
     let pads = (0..4).map(|_| b.draw.usize(..=1)).collect();
     let strides = vec![b.draw.usize(1..=3), b.draw.usize(1..=3)];
     let auto_pad = AutoPad::Explicit;
-    let pool = Pool { kernel, strides, dilations: Vec::new(), pads, auto_pad, ceil_mode: b.draw.bool() };
+    let pool =
+        Pool { kernel, strides, dilations: Vec::new(), pads, auto_pad, ceil_mode: b.draw.bool() };
     let op = match b.draw.bool() {
         true => Op::MaxPool { pool, column_major: false },
         false => Op::AveragePool { pool, count_include_pad: b.draw.bool() },

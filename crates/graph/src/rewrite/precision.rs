@@ -130,7 +130,8 @@ impl Caster<'_> {
             .iter()
             .map(|input| {
                 let input = (*input)?;
-                let dtype = if self.is_real(input) { Some(self.to) } else { self.graph.value(input).dtype };
+                let dtype =
+                    if self.is_real(input) { Some(self.to) } else { self.graph.value(input).dtype };
                 let value = self.graph.weight(input).map(|id| &self.weights[id.0 as usize].value);
                 // A value in the old type would contradict the new one.
                 let value = value.filter(|value| Some(value.dtype()) == dtype);
@@ -173,14 +174,16 @@ impl Caster<'_> {
                 self.cast(from, wanted)
             }
         };
-        *(if wanted == DType::F32 { &mut versions.wide } else { &mut versions.narrow }) = Some(made);
+        *(if wanted == DType::F32 { &mut versions.wide } else { &mut versions.narrow }) =
+            Some(made);
         self.versions.insert(value, versions);
         made
     }
 
     fn cast(&mut self, from: ValueId, to: DType) -> ValueId {
         let name = format!("{}.{to}", self.graph.value(from).name);
-        let info = ValueInfo { name: name.clone(), source: Source::Node, dtype: Some(to), dims: None };
+        let info =
+            ValueInfo { name: name.clone(), source: Source::Node, dtype: Some(to), dims: None };
         let made = self.graph.add_value(info);
         self.nodes.push(Node {
             name,
