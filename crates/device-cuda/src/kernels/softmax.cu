@@ -39,7 +39,7 @@ KERNEL_OF(LANES * ROWS) softmax(const T* x, T* y, const i64 rows) {
         }
     }
     sum = lanes_sum(sum, shared);
-    const C shift = largest + Log(sum);
+    const C shift = largest + Log(sum), inverse = (C)1 / sum;
     if (!active) return;
 #pragma unroll
     for (int k = 0; k < HELD_PACKS; ++k) {
@@ -48,7 +48,7 @@ KERNEL_OF(LANES * ROWS) softmax(const T* x, T* y, const i64 rows) {
             Pack<T, PACK> pack;
 #pragma unroll
             for (int j = 0; j < PACK; ++j) {
-                pack.at[j] = Io<T>::put(LOGARITHM ? values[k][j] - shift : values[k][j] / sum);
+                pack.at[j] = Io<T>::put(LOGARITHM ? values[k][j] - shift : values[k][j] * inverse);
             }
             store_pack<T, PACK>(y + at * PACK, pack);
         }

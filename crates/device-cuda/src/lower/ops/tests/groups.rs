@@ -61,7 +61,8 @@ pub fn problem(seed: u64, dtype: DType) -> Problem {
             2 => problem.step(Op::Binary(Binary::Mul), &[a, b]),
             3 => problem.step(Op::Binary(Binary::Max), &[c, b]),
             4 => {
-                problem.step(Op::Compare(Compare::Less), &[a, b]);
+                // Not with what may be equal but for rounding.
+                problem.step(Op::Compare(Compare::Less), &[a, Operand::Literal(1)]);
                 let condition = Operand::Slot(SlotId(problem.plan.slots.len() as u32 - 1));
                 problem.step(Op::Where, &[condition, c, other]);
             }
