@@ -10,7 +10,7 @@ use crate::{
 };
 use half::{bf16, f16};
 use serde::{Deserialize, Serialize};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::str::FromStr;
 
@@ -208,20 +208,19 @@ impl Caster<'_> {
 
     /// Clients see outputs by name, in the types that the model declares.
     fn outputs(&mut self) {
+        let mut renamed = HashSet::new();
         for index in 0..self.graph.outputs.len() {
             let output = self.graph.outputs[index];
             if !self.is_real(output) {
                 continue;
             }
             let wide = self.version(output, DType::F32);
-            if wide != output {
+            self.graph.outputs[index] = wide;
+            if wide != output && renamed.insert(output) {
                 let ValueInfo { name, dims, .. } = self.graph.value(output).clone();
                 self.graph.values[output.0 as usize].name = format!("{name}.{}", self.to);
                 let info = &mut self.graph.values[wide.0 as usize];
                 (info.name, info.dims) = (name, dims);
-                self.graph.outputs[index] = wide;
-                // Named twice, it is found under its new identity.
-                self.versions.insert(wide, Versions { wide: Some(wide), narrow: Some(output) });
             }
         }
     }
