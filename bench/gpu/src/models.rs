@@ -370,6 +370,10 @@ fn trace_cold(
         // The last one stays: those before it make what cold runs need once.
         tracer.write(&common.out.join(&name))?;
     }
+    // A first warm run is also done action by action.
+    direct.run(attached, plan.clone(), inputs.clone())?;
+    let name = format!("actions-{}-{}.json", exported.case.model, exported.case.dtype);
+    tracer.write(&common.out.join(&name))?;
     direct.detach(attached);
     Ok(())
 }

@@ -6,12 +6,16 @@ use super::place::{self, Home, Placement};
 use super::{Emitter, Gpu, LowerError, Order, Value};
 use crate::driver::{Address, CudaError, CudaErrorKind, DeviceBlock};
 use crate::program::{Program, ProgramOutput};
+use bytes::Bytes;
 use sublet_device::{DeviceError, Image};
-use sublet_graph::Literal;
+use sublet_graph::{Literal, WeightId};
 use sublet_plan::{Operand, Place, Plan};
 
 /// Bytes at the start of an arena that are not values: the word in which kernels report faults.
 pub const ARENA_HEADER_BYTES: usize = 256;
+
+/// Integer weights up to this size are taken for parameters of operators.
+const PARAMETER_BYTES_MAX: usize = 256;
 
 /// Lowers a plan whose weights lie at `region`, for the lane whose arena starts at `arena`.
 ///
@@ -124,6 +128,16 @@ struct Scope<'a> {
 }
 
 impl Scope<'_> {
+    /// The value of a weight that is a few integers: axes, sizes and such are known to lowering however they are given.
+    fn parameter(&self, id: WeightId) -> Option<Literal> {
+        let weight = self.image.weight(id);
+        let bytes = self.image.weight_bytes(id);
+        if weight.dtype.is_float() || bytes.len() > PARAMETER_BYTES_MAX {
+            return None;
+        }
+        Literal::new(weight.dtype, weight.shape.clone(), Bytes::copy_from_slice(bytes))
+    }
+
     /// `None` for what is never stored.
     fn value(&self, operand: Operand) -> Option<Value> {
         match operand {
@@ -151,7 +165,7 @@ impl Scope<'_> {
                     shape: weight.shape.clone(),
                     order: Order::RowMajor,
                     address: self.region + self.image.layout.weight(id).offset as u64,
-                    known: None,
+                    known: self.parameter(id),
                 })
             }
             Operand::Literal(index) => {
