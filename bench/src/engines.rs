@@ -37,6 +37,7 @@ pub fn serve(repository: &Path, device: &str, store: &Path) -> Result<Served> {
         policy: Policy::Sublet,
         queue_max: 100_000,
         plans_max: 64,
+        precision: None,
         model_bytes_max: Bytes::from_gib(8),
         slo: Some(SLO.into()),
     };

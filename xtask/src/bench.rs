@@ -1,7 +1,7 @@
 //! Benchmarks and the soak: each builds a release binary and passes on what the person asked for.
 
 use crate::shell::{cargo, output, root, run as execute};
-use crate::{python, shell};
+use crate::{gpu, python, shell};
 use anyhow::{Context, Result};
 use clap::Subcommand;
 use std::path::PathBuf;
@@ -68,6 +68,11 @@ pub enum Bench {
     },
     /// Published figures against simulated ones
     Plausibility,
+    /// Models on a GPU against PyTorch: builds, then runs `bench/gpu.sh` with these arguments
+    Gpu {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
 }
 
 pub fn run(bench: Bench, record: bool) -> Result<()> {
@@ -127,6 +132,8 @@ pub fn run(bench: Bench, record: bool) -> Result<()> {
             finish(&mut command, "policies", record)
         }
         Bench::Plausibility => finish(&mut sim_command("plausibility"), "plausibility", record),
+        // It writes its own results.
+        Bench::Gpu { arguments } => gpu::bench(&arguments),
     }
 }
 

@@ -4,6 +4,7 @@
 
 mod bench;
 mod ci;
+mod gpu;
 mod python;
 mod shell;
 mod tidy;
@@ -68,6 +69,10 @@ enum Task {
         #[arg(long)]
         policy: Option<String>,
     },
+    /// The tests that need a GPU: the CUDA device's own, generated problems, ONNX's node tests
+    GpuTest,
+    /// Build what `bench/gpu.sh` runs on another machine into one folder
+    GpuBuild,
     /// Benchmarks against a peer measured in the same run
     Bench {
         #[command(subcommand)]
@@ -88,6 +93,8 @@ fn main() -> Result<()> {
         Task::Fuzz { runs, seed } => ci::fuzz(runs, seed),
         Task::Soak { requests, seed, record } => bench::soak(requests, seed, record),
         Task::Simtest { seeds, first, policy } => bench::simtest(seeds, first, policy.as_deref()),
+        Task::GpuTest => gpu::test(),
+        Task::GpuBuild => gpu::build().map(drop),
         Task::Bench { bench, record } => bench::run(bench, record),
     }
 }

@@ -5,7 +5,7 @@ use clap::{Parser, Subcommand};
 use std::path::{Path, PathBuf};
 use std::{fs, panic};
 use sublet_conformance::onnx_node::{self, Manifest, Outcome};
-use sublet_conformance::reference;
+use sublet_conformance::{Solo, reference};
 
 #[derive(Parser)]
 struct Cli {
@@ -48,7 +48,7 @@ fn main() -> Result<()> {
 fn onnx_node(data: &Path, bless: bool, filter: &str) -> Result<()> {
     // A panic is an outcome here, and reported as one.
     panic::set_hook(Box::new(|_| {}));
-    let report = onnx_node::run(data, filter)?;
+    let report = onnx_node::run(data, filter, &Solo)?;
     let count =
         |wanted: fn(&Outcome) -> bool| report.values().filter(|outcome| wanted(outcome)).count();
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("manifest").join("onnx-node-cpu.txt");

@@ -5,10 +5,11 @@ use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use sublet_device::{DeviceError, Image};
 use sublet_device_cpu::{Evaluator, run_plan};
-use sublet_graph::{InferError, Literal, Model, RewriteOptions, TypeError};
-use sublet_import::{ExternalData, ImportError, Limits};
+use sublet_graph::{Graph, InferError, Literal, Model, RewriteOptions, TypeError};
+use sublet_import::{ExternalData, ImportError, Limits, NoExternalData};
 use sublet_plan::{CompileOptions, Layout, LayoutOptions, Plan, PlanError, control_inputs};
 
 /// Why a model did not answer.
@@ -25,7 +26,7 @@ pub enum Failure {
 /// A model ready to be planned.
 pub struct Loaded {
     model: Model,
-    image: Image,
+    image: Arc<Image>,
 }
 
 impl Loaded {
@@ -44,22 +45,48 @@ impl Loaded {
         Self::new(sublet_import::import_onnx(read(path)?, &beside, &Limits::default())?)
     }
 
-    fn new(mut model: Model) -> Result<Self, Failure> {
+    /// An ONNX model without external data.
+    pub fn from_bytes(bytes: Bytes) -> Result<Self, Failure> {
+        Self::new(sublet_import::import_onnx(bytes, &NoExternalData, &Limits::default())?)
+    }
+
+    /// A model as imported, or as made by hand.
+    pub fn new(model: Model) -> Result<Self, Failure> {
+        Self::rewritten(model, &RewriteOptions::default())
+    }
+
+    /// The same, rewritten otherwise than by default.
+    pub fn rewritten(mut model: Model, rewrites: &RewriteOptions) -> Result<Self, Failure> {
         let wrong = |error: &dyn std::fmt::Display| Failure::Wrong(error.to_string());
         sublet_graph::check(&model).map_err(|error| wrong(&error))?;
         sublet_graph::infer_dtypes(&mut model)?;
-        sublet_graph::rewrite(&mut model, &Evaluator, &RewriteOptions::default());
+        sublet_graph::rewrite(&mut model, &Evaluator, rewrites);
         sublet_graph::check(&model).map_err(|error| wrong(&error))?;
         let layout = Layout::new(&model, LayoutOptions::default());
-        let image = Image::pack(&model, layout);
+        let image = Arc::new(Image::pack(&model, layout));
         Ok(Loaded { model, image })
+    }
+
+    /// The packed weights.
+    pub fn image(&self) -> &Arc<Image> {
+        &self.image
+    }
+
+    pub fn graph(&self) -> &Graph {
+        &self.model.graph
+    }
+
+    /// Named inputs in the graph's order; `None` for one that is not given.
+    pub fn in_order<'a>(&self, inputs: &'a BTreeMap<String, Literal>) -> Vec<Option<&'a Literal>> {
+        let graph = &self.model.graph;
+        graph.inputs.iter().map(|input| inputs.get(&graph.value(input.value).name)).collect()
     }
 
     /// Runs the model on inputs in its own order and returns its outputs in order.
     pub fn run(&self, inputs: &[Literal]) -> Result<Vec<Literal>, Failure> {
         let graph = &self.model.graph;
         let given: Vec<_> = (0..graph.inputs.len()).map(|at| inputs.get(at)).collect();
-        let plan = self.plan(&given)?;
+        let plan = self.plan_for(&given)?;
         Ok(run_plan(&plan, &self.image, inputs)?)
     }
 
@@ -68,10 +95,8 @@ impl Loaded {
         &self,
         inputs: &BTreeMap<String, Literal>,
     ) -> Result<BTreeMap<String, Literal>, Failure> {
-        let graph = &self.model.graph;
-        let given: Vec<_> =
-            graph.inputs.iter().map(|input| inputs.get(&graph.value(input.value).name)).collect();
-        let plan = self.plan(&given)?;
+        let given = self.in_order(inputs);
+        let plan = self.plan_for(&given)?;
         let given: Vec<Literal> = given.into_iter().flatten().cloned().collect();
         let outputs = run_plan(&plan, &self.image, &given)?;
         let names = plan.outputs.iter().map(|output| output.name.clone());
@@ -79,7 +104,16 @@ impl Loaded {
     }
 
     /// A plan for these inputs; as when serving, it is made for the values of those that steer the model.
-    fn plan(&self, inputs: &[Option<&Literal>]) -> Result<Plan, Failure> {
+    pub fn plan_for(&self, inputs: &[Option<&Literal>]) -> Result<Arc<Plan>, Failure> {
+        self.plan_with(inputs, &CompileOptions::default())
+    }
+
+    /// As [`Loaded::plan_for`], for a device with its own limits.
+    pub fn plan_with(
+        &self,
+        inputs: &[Option<&Literal>],
+        options: &CompileOptions,
+    ) -> Result<Arc<Plan>, Failure> {
         let (graph, layout) = (&self.model.graph, &self.image.layout);
         let shapes: Vec<_> =
             inputs.iter().map(|input| input.map(|input| input.shape().to_vec())).collect();
@@ -87,17 +121,16 @@ impl Loaded {
         for index in control_inputs(graph) {
             known[index] = inputs[index].cloned();
         }
-        let options = CompileOptions::default();
         let plan = Plan::compile_knowing(
             graph,
-            &self.image,
+            &*self.image,
             layout,
             &shapes,
             &known,
             &Evaluator,
-            &options,
+            options,
         );
-        Ok(plan?)
+        Ok(Arc::new(plan?))
     }
 }
 

@@ -1,6 +1,6 @@
 //! ONNX's own node tests: a folder per test with a model, inputs and expected outputs.
 
-use crate::{Failure, Loaded, Tolerance, difference};
+use crate::{Failure, Loaded, Target, Tolerance, difference};
 use anyhow::{Context, Result};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -27,21 +27,27 @@ pub enum Outcome {
 /// Outcomes by test name.
 pub type Report = BTreeMap<String, Outcome>;
 
-/// Runs every test whose name contains `filter`, on as many threads as the machine has cores.
-pub fn run(data: &Path, filter: &str) -> Result<Report> {
+/// The folders of the tests whose name contains `filter`, by name.
+pub fn tests(data: &Path, filter: &str) -> Result<Vec<PathBuf>> {
     let mut folders: Vec<PathBuf> = fs::read_dir(data)
         .with_context(|| format!("the node tests in {}", data.display()))?
         .filter_map(|entry| Some(entry.ok()?.path()))
         .filter(|path| path.join("model.onnx").exists() && name(path).contains(filter))
         .collect();
     folders.sort();
+    Ok(folders)
+}
+
+/// Runs every test whose name contains `filter`, on as many threads as the machine has cores.
+pub fn run(data: &Path, filter: &str, target: &dyn Target) -> Result<Report> {
+    let folders = tests(data, filter)?;
     let next = AtomicUsize::new(0);
     let report = Mutex::new(Report::new());
     std::thread::scope(|scope| {
         for _ in 0..std::thread::available_parallelism().map_or(1, |cores| cores.get()) {
             scope.spawn(|| {
                 while let Some(folder) = folders.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let outcome = run_one(folder);
+                    let outcome = run_one(folder, target);
                     report
                         .lock()
                         .expect("no thread panics with the lock")
@@ -53,12 +59,14 @@ pub fn run(data: &Path, filter: &str) -> Result<Report> {
     Ok(report.into_inner().expect("no thread panics with the lock"))
 }
 
-fn name(folder: &Path) -> String {
+/// A test's name: that of its folder.
+pub fn name(folder: &Path) -> String {
     folder.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
-fn run_one(folder: &Path) -> Outcome {
-    match catch_unwind(AssertUnwindSafe(|| try_one(folder))) {
+/// Runs one test; a panic is an outcome.
+pub fn run_one(folder: &Path, target: &dyn Target) -> Outcome {
+    match catch_unwind(AssertUnwindSafe(|| try_one(folder, target))) {
         Ok(Ok(())) => Outcome::Passed,
         Ok(Err(Failure::Unsupported(what))) => Outcome::Unsupported(what),
         Ok(Err(Failure::Wrong(what))) => Outcome::Wrong(what),
@@ -70,12 +78,12 @@ fn run_one(folder: &Path) -> Outcome {
     }
 }
 
-fn try_one(folder: &Path) -> Result<(), Failure> {
+fn try_one(folder: &Path, target: &dyn Target) -> Result<(), Failure> {
     let loaded = Loaded::from_onnx(&folder.join("model.onnx"))?;
     let set = folder.join("test_data_set_0");
     let inputs = read_numbered(&set, "input")?;
     let expected = read_numbered(&set, "output")?;
-    let outputs = loaded.run(&inputs)?;
+    let outputs = target.run(&loaded, &inputs)?;
     for (index, (got, want)) in outputs.iter().zip(&expected).enumerate() {
         if let Some(difference) = difference(got, want, TOLERANCE) {
             return Err(Failure::Wrong(format!("output {index}: {difference}")));
@@ -164,7 +172,7 @@ impl fmt::Display for Manifest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "# ONNX node tests (release 1.22) that the CPU device refuses, and why. Every other test must pass."
+            "# ONNX node tests (release 1.22) that the device refuses, and why. Every other test must pass."
         )?;
         self.0.iter().try_for_each(|(name, why)| writeln!(f, "{name} {why}"))
     }

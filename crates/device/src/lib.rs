@@ -7,6 +7,7 @@ mod buffer;
 mod clock;
 mod error;
 mod image;
+pub mod parts;
 
 pub use buffer::AlignedBuffer;
 pub use clock::{Clock, ManualClock};

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::time::Duration;
+use sublet_graph::Precision;
 use sublet_sched::Preset;
 use sublet_units::Bytes;
 
@@ -20,6 +21,8 @@ pub struct EngineConfig {
     pub queue_max: usize,
     /// Plans kept per model version.
     pub plans_max: usize,
+    /// Cast models from `f32` to this when they are packed; inputs and outputs keep their types.
+    pub precision: Option<Precision>,
     /// Largest model file or weights file accepted.
     pub model_bytes_max: Bytes,
     /// Deadline of requests that state none; orders work only.

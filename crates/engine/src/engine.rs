@@ -15,13 +15,16 @@ use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 use sublet_device::Device;
-use sublet_graph::Evaluate;
+use sublet_graph::{Evaluate, RewriteOptions};
 use sublet_plan::CompileOptions;
 use sublet_sched::{Config, Scheduler};
 use sublet_units::{Bytes, DeviceId, Time};
 
 /// Threads that load models.
 const LOADERS: usize = 2;
+
+/// How long a request that states no timeout waits for a model that the server is still starting with.
+const STARTING_WAIT_MAX: Duration = Duration::from_secs(60);
 
 /// Deadline by which requests that state none are ordered, where the configuration has none either.
 const SLO_DEFAULT: Time = Time::from_millis(1_000);
@@ -57,7 +60,8 @@ impl Engine {
         let bytes_max = config.model_bytes_max.0;
         let preparer = Preparer {
             repository: Repository::open(&config.repositories, bytes_max)?,
-            store: Store::open(&config.store)?,
+            store: Store::open(&config.store, config.precision)?,
+            rewrites: RewriteOptions { precision: config.precision, ..RewriteOptions::default() },
             evaluator,
             compile: CompileOptions {
                 arena_bytes_max: arena.as_usize(),
@@ -79,10 +83,17 @@ impl Engine {
     /// Checks the request, makes its plan if there is none yet, and queues it. [`Engine::is_planned`] tells whether
     /// this is quick (microseconds) or may take long (a new set of shapes: milliseconds), for async callers.
     ///
+    /// A request for a model that the server starts with and has not come to yet brings it to the front and waits for
+    /// it, as long as its timeout lets it.
+    ///
     /// # Errors
     /// `NotFound`, `Unavailable`, `Overloaded`; `Invalid` and `Unsupported` with the model, the tensor, what is
     /// expected and what was given.
     pub fn infer(&self, request: InferRequest) -> Result<Pending, EngineError> {
+        if self.inner.lifecycle.is_starting(&request.model) {
+            let patience = request.timeout.unwrap_or(STARTING_WAIT_MAX);
+            self.inner.lifecycle.hurry(&request.model, patience);
+        }
         loop {
             let served = self.resolve(&request.model, request.version)?;
             let mut admitted = served.admit(&request)?;
@@ -103,8 +114,12 @@ impl Engine {
         }
     }
 
-    /// Whether [`Engine::infer`] for this request needs no new plan. True also for requests that it refuses.
+    /// Whether [`Engine::infer`] for this request needs no new plan and no waiting. True also for requests that it
+    /// refuses.
     pub fn is_planned(&self, request: &InferRequest) -> bool {
+        if self.inner.lifecycle.is_starting(&request.model) {
+            return false;
+        }
         match self.inner.core.registry.resolve(&request.model, request.version) {
             Ok(Resolved::Served(served)) => {
                 served.shapes_of(&request.inputs).is_none_or(|shapes| served.is_planned(&shapes))

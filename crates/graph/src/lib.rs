@@ -29,4 +29,4 @@ pub use op::{
     GridPadding, Interpolation, KeepAspect, NearestMode, Op, PadMode, Pool, Reduce, Resize, Rnn,
     RnnKind, Scalar, ScanOptions, ScatterReduction, Unary,
 };
-pub use rewrite::{Report, RewriteOptions, rewrite};
+pub use rewrite::{Precision, Report, RewriteOptions, rewrite};

@@ -33,6 +33,23 @@ impl Literal {
         Self::from_values(DType::F32, shape, values)
     }
 
+    /// Rounded to a float type of single or half precision.
+    pub fn rounded(dtype: DType, shape: &[usize], values: &[f32]) -> Self {
+        use half::{bf16, f16};
+        match dtype {
+            DType::F32 => Self::f32(shape, values),
+            DType::F16 => {
+                let values: Vec<f16> = values.iter().map(|&value| f16::from_f32(value)).collect();
+                Self::from_values(dtype, shape, &values)
+            }
+            DType::BF16 => {
+                let values: Vec<bf16> = values.iter().map(|&value| bf16::from_f32(value)).collect();
+                Self::from_values(dtype, shape, &values)
+            }
+            other => panic!("{other} is not a float type of single or half precision"),
+        }
+    }
+
     pub fn i64(shape: &[usize], values: &[i64]) -> Self {
         Self::from_values(DType::I64, shape, values)
     }

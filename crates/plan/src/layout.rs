@@ -83,7 +83,11 @@ impl Layout {
     pub fn extents(&self) -> Vec<Bytes> {
         let ends = self.segments.iter().skip(1).map(|segment| segment.offset);
         let ends = ends.chain([self.bytes.as_usize()]);
-        self.segments.iter().zip(ends).map(|(segment, end)| Bytes::from(end - segment.offset)).collect()
+        self.segments
+            .iter()
+            .zip(ends)
+            .map(|(segment, end)| Bytes::from(end - segment.offset))
+            .collect()
     }
 
     /// Bytes of the image before a segment; for the number of segments, all of them.

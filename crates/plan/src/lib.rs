@@ -16,7 +16,7 @@ mod layout;
 mod plan;
 mod weights;
 
-pub use arena::ALIGN;
+pub use arena::{ALIGN, Arena};
 pub use compile::CompileOptions;
 pub use control_inputs::control_inputs;
 pub use error::PlanError;

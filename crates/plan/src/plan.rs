@@ -28,6 +28,8 @@ pub struct SlotId(pub u32);
 pub struct Slot {
     pub dtype: DType,
     pub place: Place,
+    /// The slot whose elements this one shows in another shape; that one is no view itself.
+    pub view_of: Option<SlotId>,
 }
 
 /// Where a slot's elements lie.

@@ -4,6 +4,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::net::IpAddr;
 use std::path::PathBuf;
 use sublet_engine::Policy;
+use sublet_graph::Precision;
 use sublet_units::Bytes;
 
 /// Many models on few devices.
@@ -68,6 +69,7 @@ pub enum Command {
 
 const SERVE_EXAMPLES: &str = "Examples:
   sublet serve --model-repository models
+  sublet serve --model-repository models --device cuda:0,memory=20GiB --precision f16
   sublet serve --model-repository models --device cpu,count=2,memory=512MiB --model-control-mode explicit \\
       --load-model resnet --load-model bert
   curl localhost:8000/v2/models/resnet";
@@ -154,14 +156,22 @@ pub struct Serve {
 
 #[derive(Args, Clone)]
 pub struct Devices {
-    /// Device to serve from, with options: `cpu,count=2,memory=512MiB,threads=1,link=2GB/s` (may be given several times)
+    /// Device to serve from, with options (may be given several times): `cuda:0,memory=20GiB` or
+    /// `cpu,count=2,memory=512MiB,threads=1,link=2GB/s`; `auto` takes every CUDA device found, or else the CPU
     #[arg(
         long = "device",
         value_name = "SPEC",
-        default_value = "cpu",
+        default_value = sublet_devices::AUTO,
         help_heading = "Scheduling"
     )]
     pub devices: Vec<String>,
+    /// Cast models that compute in f32 to f16 or bf16: half the bytes, rounded weights; inputs and outputs keep
+    /// their types
+    #[arg(long, value_name = "TYPE", help_heading = "Scheduling")]
+    pub precision: Option<Precision>,
+    /// Write what CUDA devices did when as a Chrome trace into this file at the end
+    #[arg(long, value_name = "FILE", help_heading = "Logging")]
+    pub trace: Option<PathBuf>,
     /// Scheduling preset: sublet, fifo-lru, torpor, deepplan-server or gpulet
     #[arg(long, default_value_t, value_name = "PRESET", help_heading = "Scheduling")]
     pub policy: Policy,

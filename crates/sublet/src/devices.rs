@@ -1,35 +1,42 @@
 //! Devices and engine settings from the command line.
 
 use crate::cli::Devices;
-use anyhow::{Context, Result, anyhow};
-use std::path::PathBuf;
+use anyhow::{Context, Result};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use sublet_device::Device;
-use sublet_device_cpu::{CpuDevice, CpuDeviceSpec, Evaluator};
+use sublet_device_cpu::Evaluator;
+use sublet_devices::{OpenOptions, Tracer};
 use sublet_engine::{Engine, EngineConfig, Policy, RepositoryMode};
 use sublet_units::Bytes;
 
-/// The devices that these specifications name, in order.
-fn devices(specs: &[String]) -> Result<Vec<Arc<dyn Device>>> {
-    let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get());
-    let mut devices: Vec<Arc<dyn Device>> = Vec::new();
-    for spec in specs {
-        let parsed: CpuDeviceSpec = spec
-            .parse()
-            .map_err(|error| anyhow!("{error}"))
-            .with_context(|| format!("--device {spec}"))?;
-        for _ in 0..parsed.count {
-            let device = CpuDevice::new(devices.len() as u32, parsed.options_on(cores));
-            devices.push(Arc::new(device.with_context(|| format!("--device {spec}"))?));
-        }
+/// Writes the devices' trace when asked to.
+pub struct Trace<'a> {
+    path: Option<&'a Path>,
+    tracer: Tracer,
+}
+
+impl Trace<'_> {
+    /// Writes it, if one was asked for. Before the engine is shut down.
+    pub fn write(&self) -> Result<()> {
+        let Some(path) = self.path else { return Ok(()) };
+        self.tracer.write(path).with_context(|| format!("the trace {}", path.display()))
     }
-    Ok(devices)
 }
 
 /// Starts an engine on the devices asked for.
-pub fn start(options: &Devices, config: EngineConfig) -> Result<Engine> {
-    let config = EngineConfig { policy: options.policy, ..config };
-    Ok(Engine::start(config, devices(&options.devices)?, Arc::new(Evaluator))?)
+pub fn start(options: &Devices, config: EngineConfig) -> Result<(Engine, Trace<'_>)> {
+    let config =
+        EngineConfig { policy: options.policy, precision: options.precision, ..config };
+    // Compiled kernels lie beside the packed models.
+    let cache = config.store.with_file_name("kernels");
+    let open = OpenOptions { cache: Some(&cache), trace: options.trace.is_some() };
+    let opened = sublet_devices::open(&options.devices, open)?;
+    let trace = Trace { path: options.trace.as_deref(), tracer: opened.tracer() };
+    let engine = Engine::start(config, opened.devices, Arc::new(Evaluator))?;
+    for device in engine.devices() {
+        tracing::info!(device = device.name, memory = %device.memory_bytes, "serving from");
+    }
+    Ok((engine, trace))
 }
 
 /// Settings of an engine that loads what it is asked for.
@@ -42,6 +49,7 @@ pub fn config(repositories: Vec<PathBuf>, store: PathBuf) -> EngineConfig {
         policy: Policy::Sublet,
         queue_max: 10_000,
         plans_max: 64,
+        precision: None,
         model_bytes_max: Bytes::from_gib(64),
         slo: None,
     }

@@ -20,7 +20,7 @@ pub fn main(options: Run) -> Result<()> {
     let path = models::resolve(&options.model)?;
     let scratch = tempfile::tempdir()?;
     let store = sublet_catalog::cache_dir().join("store");
-    let engine =
+    let (engine, trace) =
         devices::start(&options.devices, devices::config(vec![scratch.path().to_owned()], store))?;
     let spinner = progress::spinner(format!("importing {}", path.display()));
     let loaded = engine.load(MODEL, LoadOverride { config_json: None, files: files(&path)? });
@@ -42,6 +42,7 @@ pub fn main(options: Run) -> Result<()> {
     if let Some(file) = &options.outputs {
         write(file, &response.outputs)?;
     }
+    trace.write()?;
     engine.shutdown(std::time::Duration::from_secs(5));
     Ok(())
 }

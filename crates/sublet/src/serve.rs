@@ -33,10 +33,10 @@ pub fn main(options: Box<Serve>, logging: &Logging) -> Result<()> {
         log_control: Some(log_control),
         ..ServerConfig::default()
     };
-    let engine = devices::start(&options.devices, engine_config(&options))?;
+    let (engine, trace) = devices::start(&options.devices, engine_config(&options))?;
     let grace = Duration::from_secs(options.shutdown_grace);
     let runtime = tokio::runtime::Runtime::new().context("could not start the server's threads")?;
-    runtime.block_on(run(engine, server, grace))
+    runtime.block_on(run(engine, server, grace, &trace))
 }
 
 fn engine_config(options: &Serve) -> EngineConfig {
@@ -58,7 +58,12 @@ fn engine_config(options: &Serve) -> EngineConfig {
 }
 
 /// Serves until SIGINT or SIGTERM, then finishes what is in flight.
-async fn run(engine: Engine, config: ServerConfig, grace: Duration) -> Result<()> {
+async fn run(
+    engine: Engine,
+    config: ServerConfig,
+    grace: Duration,
+    trace: &devices::Trace<'_>,
+) -> Result<()> {
     let running =
         sublet_server::serve(engine.clone(), config).await.context("could not start serving")?;
     for (what, address, path) in [
@@ -77,6 +82,7 @@ async fn run(engine: Engine, config: ServerConfig, grace: Duration) -> Result<()
     }
     tracing::info!("shutting down: requests in flight get {} s", grace.as_secs());
     running.shutdown(grace).await;
+    trace.write()?;
     tokio::task::spawn_blocking(move || engine.shutdown(grace)).await?;
     Ok(())
 }

@@ -28,7 +28,8 @@ struct Queue {
     waiting: VecDeque<Job>,
     /// Names of models that are being loaded or unloaded.
     busy: HashSet<String>,
-    startup_left: usize,
+    /// Names of models that the server starts with and that are not over yet.
+    starting: HashSet<String>,
     stopping: bool,
 }
 
@@ -45,7 +46,8 @@ impl Jobs {
             // Dropping a job tells who waits for it.
             return;
         }
-        queue.startup_left += jobs.iter().filter(|job| job.startup).count();
+        let starting = jobs.iter().filter(|job| job.startup).map(|job| job.name.clone());
+        queue.starting.extend(starting);
         queue.waiting.extend(jobs);
         drop(queue);
         self.changed.notify_all();
@@ -70,7 +72,9 @@ impl Jobs {
     pub fn finished(&self, job: Job, result: Result<(), EngineError>) {
         let mut queue = self.lock();
         queue.busy.remove(&job.name);
-        queue.startup_left -= usize::from(job.startup);
+        if job.startup {
+            queue.starting.remove(&job.name);
+        }
         drop(queue);
         self.changed.notify_all();
         if let Some(done) = job.done {
@@ -93,7 +97,31 @@ impl Jobs {
     }
 
     pub fn is_startup_over(&self) -> bool {
-        self.lock().startup_left == 0
+        self.lock().starting.is_empty()
+    }
+
+    /// Whether a model's first load, with which the server starts, is still to come or under way.
+    pub fn is_starting(&self, name: &str) -> bool {
+        self.lock().starting.contains(name)
+    }
+
+    /// Puts a model that the server starts with before all others, and waits until it is loaded, or has failed, or
+    /// the time is over. Returns at once for any other model.
+    pub fn hurry(&self, name: &str, patience: Duration) {
+        let began = Instant::now();
+        let mut queue = self.lock();
+        if let Some(index) = queue.waiting.iter().position(|job| job.startup && job.name == name)
+            && let Some(job) = queue.waiting.remove(index)
+        {
+            queue.waiting.push_front(job);
+        }
+        while !queue.stopping && queue.starting.contains(name) {
+            let left = patience.saturating_sub(began.elapsed());
+            if left.is_zero() {
+                return;
+            }
+            queue = self.changed.wait_timeout(queue, left).expect("unpoisoned").0;
+        }
     }
 
     /// Waits so long, or until the engine stops; returns whether it goes on.

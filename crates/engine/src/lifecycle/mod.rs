@@ -22,7 +22,7 @@ use jobs::{Job, Jobs};
 use prepare::LoadFailure;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, mpsc};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 pub(crate) struct Lifecycle {
     core: Arc<Core>,
@@ -36,13 +36,25 @@ impl Lifecycle {
     }
 
     /// Loads what the server starts with.
-    pub fn load_at_start(&self, names: Vec<String>) {
+    pub fn load_at_start(&self, mut names: Vec<String>) {
+        names.sort();
+        names.dedup();
         let job = |name| Job { name, over: LoadOverride::default(), done: None, startup: true };
         self.jobs.add(names.into_iter().map(job).collect());
     }
 
     pub fn is_startup_over(&self) -> bool {
         self.jobs.is_startup_over()
+    }
+
+    /// Whether a model that the server starts with is not loaded yet.
+    pub fn is_starting(&self, name: &str) -> bool {
+        self.jobs.is_starting(name)
+    }
+
+    /// As [`Jobs::hurry`].
+    pub fn hurry(&self, name: &str, patience: Duration) {
+        self.jobs.hurry(name, patience);
     }
 
     /// Loads or reloads a model; blocks until that is over.

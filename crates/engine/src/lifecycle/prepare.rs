@@ -20,6 +20,7 @@ pub(crate) struct Preparer {
     pub repository: Repository,
     pub store: Store,
     pub evaluator: Arc<dyn Evaluate>,
+    pub rewrites: RewriteOptions,
     pub compile: CompileOptions,
     pub plans_max: usize,
     pub bytes_max: u64,
@@ -145,7 +146,7 @@ impl Preparer {
         }
         let imported = import(files, version, self.bytes_max)?;
         let contents = imported.files.iter().map(|file| &file.bytes[..]);
-        let key = Key::of(contents, &RewriteOptions::default(), &LayoutOptions::default());
+        let key = Key::of(contents, &self.rewrites, &LayoutOptions::default());
         let prints: Option<Vec<_>> = imported.files.iter().map(|file| file.print.clone()).collect();
         let packed = match self.store.get(&key) {
             Some(packed) => packed,
@@ -160,7 +161,7 @@ impl Preparer {
 
     fn pack(&self, imported: Imported, key: &Key, keep: bool) -> Packed {
         let Imported { mut model, platform, files } = imported;
-        let report = rewrite(&mut model, &*self.evaluator, &RewriteOptions::default());
+        let report = rewrite(&mut model, &*self.evaluator, &self.rewrites);
         tracing::info!(%report, "rewritten");
         let packed = pack(model, platform, LayoutOptions::default());
         drop(files);

@@ -57,10 +57,12 @@ impl SourceIndex {
         unused
     }
 
-    pub fn write(&self, folder: &Path) -> io::Result<()> {
+    /// Writes it beside its place and renames it.
+    pub fn write(&self, path: &Path) -> io::Result<()> {
+        let folder = path.parent().unwrap_or(Path::new("."));
         let mut file = tempfile::NamedTempFile::new_in(folder)?;
         file.write_all(&serde_json::to_vec(self)?)?;
-        file.persist(folder.join("index.json")).map_err(|error| error.error)?;
+        file.persist(path).map_err(|error| error.error)?;
         Ok(())
     }
 }

@@ -18,7 +18,7 @@ use std::fs::{self, File};
 use std::io::{self, BufReader};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
-use sublet_graph::RewriteOptions;
+use sublet_graph::{Precision, RewriteOptions};
 use sublet_plan::LayoutOptions;
 
 /// Counts changes of the packing and of the rewrites before it: packed files of another version are not used.
@@ -30,6 +30,7 @@ pub(crate) struct Key(String);
 
 pub(crate) struct Store {
     folder: PathBuf,
+    index_path: PathBuf,
     index: Mutex<SourceIndex>,
 }
 
@@ -58,17 +59,21 @@ impl fmt::Display for Key {
 }
 
 impl Store {
-    /// Creates the folder if need be.
+    /// Creates the folder if need be. Models packed in different precisions share it, each with an index of its own.
     ///
     /// # Errors
     /// `Invalid` when it cannot be created.
-    pub fn open(folder: &Path) -> Result<Store, EngineError> {
+    pub fn open(folder: &Path, precision: Option<Precision>) -> Result<Store, EngineError> {
         fs::create_dir_all(folder).map_err(|error| {
             let message = format!("model store {}: {error}", folder.display());
             EngineError::new(ErrorKind::Invalid, message)
         })?;
-        let index = Mutex::new(SourceIndex::read(&folder.join("index.json")));
-        Ok(Store { folder: folder.to_owned(), index })
+        let index_path = folder.join(match precision {
+            None => "index.json".to_owned(),
+            Some(precision) => format!("index-{precision}.json"),
+        });
+        let index = Mutex::new(SourceIndex::read(&index_path));
+        Ok(Store { folder: folder.to_owned(), index_path, index })
     }
 
     /// The packed model, if it is there and whole. A broken file is removed.
@@ -119,7 +124,7 @@ impl Store {
             // Not there or not removable: it only takes room.
             let _ = fs::remove_file(self.path(&key));
         }
-        if let Err(error) = index.write(&self.folder) {
+        if let Err(error) = index.write(&self.index_path) {
             tracing::warn!(%error, "cannot write the index of the model store");
         }
     }

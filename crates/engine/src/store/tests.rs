@@ -60,7 +60,7 @@ fn file_bytes(packed: &Packed) -> Vec<u8> {
 #[test]
 fn reads_back_what_it_wrote() {
     let folder = tempfile::tempdir().unwrap();
-    let store = Store::open(folder.path()).unwrap();
+    let store = Store::open(folder.path(), None).unwrap();
     let packed = packed(0.1);
     assert!(store.get(&key("a")).is_none());
     store.put(&key("a"), &packed).unwrap();
@@ -88,7 +88,7 @@ fn the_file_is_safetensors() {
 #[test]
 fn a_broken_file_is_removed() {
     let folder = tempfile::tempdir().unwrap();
-    let store = Store::open(folder.path()).unwrap();
+    let store = Store::open(folder.path(), None).unwrap();
     let good = file_bytes(&packed(0.1));
     let flipped = |at: usize| {
         let mut bytes = good.clone();
@@ -158,10 +158,10 @@ fn remembers_unchanged_files_only() {
     let print = || Fingerprint::new(&model, &model.metadata().unwrap());
     fs::write(&model, "one").unwrap();
     let store_folder = folder.path().join("store");
-    let store = Store::open(&store_folder).unwrap();
+    let store = Store::open(&store_folder, None).unwrap();
     store.put(&key("one"), &packed(1.0)).unwrap();
     store.remember(vec![print()], &key("one"));
-    let again = Store::open(&store_folder).unwrap();
+    let again = Store::open(&store_folder, None).unwrap();
     assert_eq!(again.known(&print()).map(|(key, _)| key), Some(key("one")));
 
     fs::write(&model, "other").unwrap();
@@ -170,7 +170,7 @@ fn remembers_unchanged_files_only() {
     assert!(again.get(&key("one")).is_none(), "what is not used any more is removed");
 
     fs::write(store_folder.join("index.json"), "{").unwrap();
-    assert!(Store::open(&store_folder).unwrap().known(&print()).is_none());
+    assert!(Store::open(&store_folder, None).unwrap().known(&print()).is_none());
 }
 
 #[test]

@@ -6,7 +6,9 @@ use crate::scene::{PATIENCE, Scene, request};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 use sublet_device_cpu::Evaluator;
-use sublet_engine::{EngineEvent, ErrorKind, LoadOverride, ModelState, RepositoryMode, SwapCause};
+use sublet_engine::{
+    EngineEvent, ErrorKind, InferRequest, LoadOverride, ModelState, RepositoryMode, SwapCause,
+};
 use sublet_graph::{Evaluate, EvaluateError, Literal, Op};
 
 /// Computes constants, but waits before each while it is closed: a load stands still in its middle.
@@ -33,10 +35,15 @@ impl GatedEvaluator {
     }
 
     fn wait_for_a_load(&self) {
+        self.wait_for_loads(1);
+    }
+
+    /// Waits until so many loads are held.
+    fn wait_for_loads(&self, count: usize) {
         let gate = self.gate.lock().unwrap();
-        let none = |gate: &mut Gate| gate.waiting == 0;
-        let (_gate, timeout) = self.changed.wait_timeout_while(gate, PATIENCE, none).unwrap();
-        assert!(!timeout.timed_out(), "no load computes constants");
+        let fewer = |gate: &mut Gate| gate.waiting < count;
+        let (_gate, timeout) = self.changed.wait_timeout_while(gate, PATIENCE, fewer).unwrap();
+        assert!(!timeout.timed_out(), "too few loads compute constants");
     }
 }
 
@@ -124,6 +131,36 @@ fn stopping_in_the_middle_of_a_load_tells_who_waits() {
     });
     let late = running.engine.load("next", LoadOverride::default()).unwrap_err();
     assert_eq!(late.kind(), ErrorKind::Unavailable);
+}
+
+/// With the models before it still to come, a request brings its model to the front and waits for it.
+#[test]
+fn a_request_at_the_start_does_not_wait_for_other_models() {
+    let mut scene = Scene::new(RepositoryMode::Explicit);
+    scene.load_at_start = vec!["*".into()];
+    for model in ["a", "b", "c", "d"] {
+        scene.write(&format!("{model}/1/model.onnx"), onnx::folded(1.0));
+        scene.write(&format!("{model}/1/b.bin"), onnx::folded_file(0.5));
+    }
+    scene.write("z.onnx", onnx::adder(7.0));
+    let evaluator = Arc::new(GatedEvaluator::default());
+    evaluator.close();
+    let running = scene.begin_with(evaluator.clone());
+    // Two threads load, and both are held by then.
+    evaluator.wait_for_loads(2);
+    let hurried = request("d", Literal::f32(&[1, 2], &[0.0, 0.0]));
+    assert!(!running.engine.is_planned(&hurried), "it would wait");
+    let impatient = InferRequest { timeout: Some(Duration::from_millis(1)), ..hurried.clone() };
+    assert_eq!(running.queue(impatient).err().unwrap().kind(), ErrorKind::Unavailable);
+    std::thread::scope(|scope| {
+        let asked = scope.spawn(|| running.infer(hurried));
+        evaluator.open();
+        let response = asked.join().unwrap().unwrap();
+        assert_eq!(response.outputs[0].tensor.to_vec::<f32>()[0], 1.5);
+    });
+    assert_eq!(running.added_by("z"), 7.0);
+    let missing = request("nowhere", Literal::f32(&[1, 2], &[0.0, 0.0]));
+    assert_eq!(running.queue(missing).err().unwrap().kind(), ErrorKind::NotFound);
 }
 
 #[test]

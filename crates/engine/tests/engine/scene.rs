@@ -73,6 +73,7 @@ impl Scene {
             policy: self.policy,
             queue_max: self.queue_max,
             plans_max: 16,
+            precision: None,
             model_bytes_max: Bytes::from_mib(256),
             slo: None,
         }
@@ -85,6 +86,13 @@ impl Scene {
 
     /// The same, with constants computed by `evaluator`.
     pub fn start_with(&self, evaluator: Arc<dyn Evaluate>) -> Running {
+        let running = self.begin_with(evaluator);
+        running.wait_until("the engine is ready", || running.engine.is_ready());
+        running
+    }
+
+    /// Starts the engine and leaves it to load its models.
+    pub fn begin_with(&self, evaluator: Arc<dyn Evaluate>) -> Running {
         let options = CpuOptions { memory: self.memory, ..CpuOptions::default() };
         let devices: Vec<_> =
             (0..self.devices).map(|index| GatedDevice::new(index, options.clone())).collect();
@@ -96,9 +104,7 @@ impl Scene {
             listener.seen.lock().unwrap().push(event.clone());
             listener.more.notify_all();
         }));
-        let running = Running { engine, devices, events };
-        running.wait_until("the engine is ready", || running.engine.is_ready());
-        running
+        Running { engine, devices, events }
     }
 }
 

@@ -8,7 +8,7 @@ pub(super) fn activation(editor: &mut Editor, node: usize) -> bool {
 }
 
 fn apply(editor: &mut Editor, node: usize) -> Option<()> {
-    let input = editor.input(node, 0).filter(|&input| editor.is_f32(input))?;
+    let input = editor.input(node, 0).filter(|&input| editor.is_real(input))?;
     let applied = match editor.node(node).op {
         Op::Unary(unary) => of_unary(unary)?,
         Op::Clip => {

@@ -2,7 +2,7 @@
 //!
 //! `scale · (w ∗ x + b) + shift` is the convolution with weights `scale · w` and bias `scale · b + shift`.
 
-use super::editor::Editor;
+use super::editor::{Editor, is_real};
 use crate::{Activation, Binary, DType, Literal, Op, ValueId};
 
 /// What happens to each channel after a convolution.
@@ -32,7 +32,7 @@ fn apply(editor: &mut Editor, node: usize) -> Option<()> {
     let conv = editor.inner(convolved)?;
     let op = editor.node(conv).op.clone();
     let (x, w) = (editor.input(conv, 0)?, editor.input(conv, 1)?);
-    let kernel = editor.constant(w).filter(|kernel| kernel.dtype() == DType::F32)?.clone();
+    let kernel = editor.constant(w).filter(|kernel| is_real(kernel.dtype()))?.clone();
     let group = match &op {
         Op::Conv { activation: Activation::None, .. } if editor.input(conv, 3).is_none() => None,
         Op::ConvTranspose { conv, .. } => Some(conv.group),
@@ -55,13 +55,13 @@ fn apply(editor: &mut Editor, node: usize) -> Option<()> {
         Some(bias) => Some(doubles(editor, bias, channels)?),
     };
     let name = editor.value(w).name.clone();
-    let kernel = match &change.scale {
-        None => w,
-        Some(scale) => {
-            let scaled = scale_channels(&kernel, scale, group);
-            editor.add_weight(&name, scaled)
-        }
+    let dtype = kernel.dtype();
+    let scaled = match &change.scale {
+        None => None,
+        // Half precision may not hold what the two hold apart.
+        Some(scale) => Some(scale_channels(&kernel, scale, group)?),
     };
+    let kernel = scaled.map_or(w, |scaled| editor.add_weight(&name, scaled));
     let bias: Vec<f32> = (0..channels)
         .map(|channel| {
             let old = bias.as_ref().map_or(0.0, |bias| bias[channel]);
@@ -70,8 +70,9 @@ fn apply(editor: &mut Editor, node: usize) -> Option<()> {
         })
         .collect();
     let needed = change.shift.is_some() || editor.input(conv, 2).is_some();
-    let bias = needed
-        .then(|| editor.add_weight(&format!("{name}.bias"), Literal::f32(&[channels], &bias)));
+    let bias = needed.then(|| {
+        editor.add_weight(&format!("{name}.bias"), Literal::rounded(dtype, &[channels], &bias))
+    });
     editor.replace(node, op, vec![Some(x), Some(kernel), bias]);
     Some(())
 }
@@ -97,7 +98,7 @@ fn binary(
     channels: usize,
     rank: usize,
 ) -> Option<Affine> {
-    let literal = editor.constant(constant).filter(|literal| literal.dtype() == DType::F32)?;
+    let literal = editor.constant(constant).filter(|literal| is_real(literal.dtype()))?;
     let shape = literal.shape();
     // Axis 1 of `rank` axes, all others of size 1.
     let per_channel = shape.len() <= rank
@@ -123,17 +124,18 @@ fn binary(
 /// A constant vector of `len` numbers.
 fn doubles(editor: &Editor, id: ValueId, len: usize) -> Option<Vec<f64>> {
     let literal = editor.constant(id)?;
-    if literal.dtype() != DType::F32 || literal.shape() != [len] {
+    if !is_real(literal.dtype()) || literal.shape() != [len] {
         return None;
     }
     Some(literal.to_f32s()?.into_iter().map(f64::from).collect())
 }
 
 /// Kernels `[m, c/group, …]`, or of a transposed convolution with `group` groups `[c, m/group, …]`, each output channel
-/// scaled.
-fn scale_channels(kernel: &Literal, scale: &[f64], group: Option<usize>) -> Literal {
+/// scaled. `None` when a weight becomes infinite.
+fn scale_channels(kernel: &Literal, scale: &[f64], group: Option<usize>) -> Option<Literal> {
     let shape = kernel.shape();
-    let mut values: Vec<f32> = kernel.to_vec();
+    let mut values = kernel.to_f32s()?;
+    let was_finite = values.iter().all(|value| value.is_finite());
     let window: usize = shape[2..].iter().product();
     let (rows, columns) = (shape[0], shape[1]);
     for row in 0..rows {
@@ -148,5 +150,9 @@ fn scale_channels(kernel: &Literal, scale: &[f64], group: Option<usize>) -> Lite
             }
         }
     }
-    Literal::f32(shape, &values)
+    let scaled = Literal::rounded(kernel.dtype(), shape, &values);
+    let is_finite =
+        || scaled.to_f32s().is_some_and(|all| all.iter().all(|value| value.is_finite()));
+    let stays = kernel.dtype() == DType::F32 || !was_finite || is_finite();
+    stays.then_some(scaled)
 }

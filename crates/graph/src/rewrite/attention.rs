@@ -1,7 +1,7 @@
 //! Attention spelled out: `softmax(scale · q · kᵀ + mask) · v`.
 
 use super::editor::Editor;
-use crate::{Attention, Binary, DType, Op, ValueId};
+use crate::{Attention, Binary, Op, ValueId};
 
 /// Parts of a matched pattern.
 struct Parts {
@@ -20,7 +20,8 @@ pub(super) fn attention(editor: &mut Editor, node: usize) -> bool {
         source
     } else {
         let name = format!("{}/key", editor.node(node).name);
-        editor.insert_before(node, &name, Op::Transpose { perm }, vec![Some(source)], DType::F32)
+        let dtype = editor.value(source).dtype.expect("a product's operand has a type");
+        editor.insert_before(node, &name, Op::Transpose { perm }, vec![Some(source)], dtype)
     };
     let op = Op::Attention(Attention {
         scale: Some(parts.scale),
@@ -54,7 +55,7 @@ fn matched(editor: &Editor, node: usize) -> Option<Parts> {
                 && mask.last() == scores.last()
                 && mask.iter().zip(&scores[offset..]).all(|(&m, &s)| m == 1 || m == s)
         });
-        if !stretches || !editor.is_f32(other) {
+        if !stretches || !editor.is_real(other) {
             return None;
         }
         (scores, mask) = (of, Some(other));
@@ -72,7 +73,7 @@ fn matched(editor: &Editor, node: usize) -> Option<Parts> {
             query.len() == 4 && other.len() == 4 && query[..2] == other[..2]
         })
     };
-    if !editor.is_f32(query) || !fits(key) || !fits(value) {
+    if !editor.is_real(query) || !fits(key) || !fits(value) {
         return None;
     }
     Some(Parts {

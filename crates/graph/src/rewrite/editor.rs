@@ -120,8 +120,18 @@ impl<'a> Editor<'a> {
         self.outermost
     }
 
-    pub fn is_f32(&self, id: ValueId) -> bool {
-        self.value(id).dtype == Some(DType::F32)
+    /// Whether a value is of a float type that rules are for.
+    pub fn is_real(&self, id: ValueId) -> bool {
+        self.value(id).dtype.is_some_and(is_real)
+    }
+
+    /// How far a constant may be from what a formula with a value asks for, relative to it: what its type rounds off.
+    pub fn tolerance(&self, id: ValueId) -> f64 {
+        match self.value(id).dtype {
+            Some(DType::F16) => 1e-3,
+            Some(DType::BF16) => 8e-3,
+            _ => 1e-6,
+        }
     }
 
     /// The node that makes a value; `None` for inputs, weights and what was inserted in this round.
@@ -339,4 +349,9 @@ impl<'a> Editor<'a> {
         }
         self.graph.nodes = nodes;
     }
+}
+
+/// Single precision and half: rules fuse in these, and compute what they fold in single precision.
+pub(super) fn is_real(dtype: DType) -> bool {
+    matches!(dtype, DType::F32 | DType::F16 | DType::BF16)
 }

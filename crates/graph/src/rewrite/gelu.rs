@@ -27,17 +27,18 @@ fn matched(editor: &Editor, node: usize) -> Option<(ValueId, bool)> {
     }
     let whole = product_of_node(editor, node, DEPTH_MAX)?;
     let [a, b] = whole.factors[..] else { return None };
-    if !near(whole.scale as f32, 0.5) {
+    let tolerance = editor.tolerance(a);
+    if !near(whole.scale as f32, 0.5, tolerance) {
         return None;
     }
     [(a, b), (b, a)].into_iter().find_map(|(x, gate)| {
         let (inner, one) = editor.with_scalar(editor.inner_operands(gate, Binary::Add)?)?;
-        if one != 1.0 || !editor.is_f32(x) {
+        if one != 1.0 || !editor.is_real(x) {
             return None;
         }
         if let Some(of) = editor.inner_unary(inner, Unary::Erf) {
             let scaled = product(editor, of, DEPTH_MAX);
-            let fits = scaled.factors == [x] && near(scaled.scale as f32, FRAC_1_SQRT_2);
+            let fits = scaled.factors == [x] && near(scaled.scale as f32, FRAC_1_SQRT_2, tolerance);
             return fits.then_some((x, false));
         }
         let of = editor.inner_unary(inner, Unary::Tanh)?;
@@ -48,12 +49,13 @@ fn matched(editor: &Editor, node: usize) -> Option<(ValueId, bool)> {
 /// `√(2/π) · (x + c·x³)` or `√(2/π) · x · (1 + c·x²)`.
 fn is_tanh_argument(editor: &Editor, id: ValueId, x: ValueId) -> bool {
     let outer = product(editor, id, DEPTH_MAX);
-    if !near(outer.scale as f32, FRAC_2_PI.sqrt()) {
+    let tolerance = editor.tolerance(x);
+    if !near(outer.scale as f32, FRAC_2_PI.sqrt(), tolerance) {
         return false;
     }
     let power = |id: ValueId, exponent: usize| {
         let power = product(editor, id, DEPTH_MAX);
-        near(power.scale as f32, CUBIC) && power.factors == vec![x; exponent]
+        near(power.scale as f32, CUBIC, tolerance) && power.factors == vec![x; exponent]
     };
     match outer.factors[..] {
         [sum] => editor

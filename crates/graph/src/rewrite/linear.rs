@@ -1,7 +1,7 @@
 //! Products with a constant matrix, and the bias added to them.
 
-use super::editor::Editor;
-use crate::{Activation, Binary, DType, Literal, Op, ValueId};
+use super::editor::{Editor, is_real};
+use crate::{Activation, Binary, Literal, Op, ValueId};
 
 pub(super) fn linear(editor: &mut Editor, node: usize) -> bool {
     match editor.node(node).op {
@@ -30,17 +30,18 @@ fn from_gemm(editor: &mut Editor, node: usize) -> Option<()> {
         Some(c) => Some(row(editor, c, n, 2)?),
     };
     let name = editor.value(b).name.clone();
+    let dtype = w.dtype();
     let w = if trans_b || alpha != 1.0 {
-        let mut values = if trans_b { transposed(&w) } else { w.to_vec::<f32>() };
+        let mut values = if trans_b { transposed(&w)? } else { w.to_f32s()? };
         values.iter_mut().for_each(|value| *value *= alpha);
         let k = w.shape()[if trans_b { 1 } else { 0 }];
-        editor.add_weight(&name, Literal::f32(&[k, n], &values))
+        editor.add_weight(&name, Literal::rounded(dtype, &[k, n], &values))
     } else {
         b
     };
     let bias = bias.map(|mut bias| {
         bias.iter_mut().for_each(|value| *value *= beta);
-        editor.add_weight(&format!("{name}.bias"), Literal::f32(&[n], &bias))
+        editor.add_weight(&format!("{name}.bias"), Literal::rounded(dtype, &[n], &bias))
     });
     let inputs = [Some(x), Some(w)].into_iter().chain(bias.map(Some)).collect();
     editor.replace(node, Op::Linear { activation: Activation::None }, inputs);
@@ -63,7 +64,7 @@ fn add_bias(editor: &mut Editor, node: usize) -> Option<()> {
         return None;
     }
     let (x, w) = (editor.input(linear, 0)?, editor.input(linear, 1)?);
-    let n = matrix(editor, w)?.shape()[1];
+    let (n, dtype) = (matrix(editor, w)?.shape()[1], matrix(editor, w)?.dtype());
     // One axis is never more than the product has.
     let rank = editor.probes.rank(product).unwrap_or(1);
     let mut sum = row(editor, added, n, rank)?;
@@ -72,21 +73,21 @@ fn add_bias(editor: &mut Editor, node: usize) -> Option<()> {
         sum.iter_mut().zip(old).for_each(|(sum, old)| *sum += old);
     }
     let name = format!("{}.bias", editor.value(w).name);
-    let bias = editor.add_weight(&name, Literal::f32(&[n], &sum));
+    let bias = editor.add_weight(&name, Literal::rounded(dtype, &[n], &sum));
     let op = Op::Linear { activation: Activation::None };
     editor.replace(node, op, vec![Some(x), Some(w), Some(bias)]);
     Some(())
 }
 
-/// A constant matrix in single precision.
+/// A constant matrix in single or half precision.
 fn matrix<'a>(editor: &'a Editor, id: ValueId) -> Option<&'a Literal> {
     let literal = editor.constant(id)?;
-    (literal.dtype() == DType::F32 && literal.shape().len() == 2).then_some(literal)
+    (is_real(literal.dtype()) && literal.shape().len() == 2).then_some(literal)
 }
 
 /// A constant that is the same for every row of a result with `n` columns and `rank` axes.
 fn row(editor: &Editor, id: ValueId, n: usize, rank: usize) -> Option<Vec<f32>> {
-    let literal = editor.constant(id).filter(|literal| literal.dtype() == DType::F32)?;
+    let literal = editor.constant(id).filter(|literal| is_real(literal.dtype()))?;
     let shape = literal.shape();
     let (&last, leading) = shape.split_last().unwrap_or((&1, &[]));
     if shape.len() > rank || leading.iter().any(|&size| size != 1) || (last != 1 && last != n) {
@@ -96,9 +97,9 @@ fn row(editor: &Editor, id: ValueId, n: usize, rank: usize) -> Option<Vec<f32>> 
     Some(if values.len() == n { values } else { vec![*values.first()?; n] })
 }
 
-fn transposed(matrix: &Literal) -> Vec<f32> {
+fn transposed(matrix: &Literal) -> Option<Vec<f32>> {
     let (rows, columns) = (matrix.shape()[0], matrix.shape()[1]);
-    let values: Vec<f32> = matrix.to_vec();
+    let values = matrix.to_f32s()?;
     let mut result = vec![0.0; values.len()];
     // Tiles keep both sides in the cache.
     const TILE: usize = 32;
@@ -111,5 +112,5 @@ fn transposed(matrix: &Literal) -> Vec<f32> {
             }
         }
     }
-    result
+    Some(result)
 }

@@ -1,4 +1,5 @@
-//! Rewrites that keep what a model computes: folding of constants, fusion, removal of what nobody reads.
+//! Rewrites that keep what a model computes: folding of constants, fusion, removal of what nobody reads; and, where it is
+//! asked for, a cast to lower precision.
 //!
 //! A rule looks at one node, the last of its pattern, and turns it into something better; what it no longer reads
 //! dies by itself. Rules repeat until none applies. Products, norms and activations may round differently
@@ -19,10 +20,13 @@ mod layout;
 mod linear;
 mod norm;
 mod pattern;
+mod precision;
 mod probe;
 mod quantized;
 mod residual;
 mod unary;
+
+pub use precision::Precision;
 
 use crate::{Evaluate, Graph, Model, Node, check};
 use editor::{Editor, Weights};
@@ -44,6 +48,8 @@ pub struct RewriteOptions {
     pub flush_denormals: bool,
     /// No folded constant may be larger than this.
     pub folded_bytes_max: usize,
+    /// Cast weights and computation from `f32` to a type of half its size.
+    pub precision: Option<Precision>,
 }
 
 impl Default for RewriteOptions {
@@ -54,6 +60,7 @@ impl Default for RewriteOptions {
             dequantize: false,
             flush_denormals: true,
             folded_bytes_max: 256 << 20,
+            precision: None,
         }
     }
 }
@@ -151,6 +158,15 @@ pub fn rewrite(model: &mut Model, evaluator: &dyn Evaluate, options: &RewriteOpt
         if flushed > 0 {
             counts.insert("denormal", flushed);
         }
+    }
+    if let Some(precision) = options.precision {
+        let cast = precision::cast(model, precision);
+        if cast > 0 {
+            counts.insert("precision", cast);
+        }
+        compact::merge_weights(model);
+        compact::drop_values(&mut model.graph);
+        compact::drop_weights(model);
     }
     if let Err(error) = check(model) {
         panic!("rewriting broke the model: {error}");

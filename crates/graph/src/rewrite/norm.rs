@@ -1,7 +1,7 @@
 //! Layer norm and root-mean-square norm spelled out in smaller operators.
 
 use super::editor::Editor;
-use crate::{Binary, DType, Op, Reduce, Unary, ValueId};
+use crate::{Binary, Literal, Op, Reduce, Unary, ValueId};
 
 /// `(x − mean(x)) / √(mean((x − mean(x))²) + ε) · gain + bias`.
 pub(super) fn layer_norm(editor: &mut Editor, node: usize) -> bool {
@@ -111,7 +111,7 @@ fn deviation(editor: &Editor, id: ValueId, d: ValueId) -> Option<(f32, i64, Valu
         Some([base, exponent]) => base == d && editor.element(exponent) == Some(2.0),
         None => editor.inner_operands(square, Binary::Mul)? == [d, d],
     };
-    (squared && editor.is_f32(d)).then_some((epsilon, axis, d))
+    (squared && editor.is_real(d)).then_some((epsilon, axis, d))
 }
 
 /// The first axis, counted from the back, of a mean of `x` over its last axes that keeps them as 1.
@@ -135,7 +135,8 @@ fn mean_axis(editor: &Editor, id: ValueId, x: ValueId) -> Option<i64> {
 
 /// A constant with the shape of the last axes of `x`, from `axis` on; leading axes of size 1 are left out.
 fn parameter(editor: &Editor, id: ValueId, x: ValueId, axis: i64) -> Option<Input> {
-    let literal = editor.constant(id).filter(|literal| literal.dtype() == DType::F32)?;
+    let same = |literal: &&Literal| editor.value(x).dtype == Some(literal.dtype());
+    let literal = editor.constant(id).filter(same).filter(|_| editor.is_real(x))?;
     let count = axis.unsigned_abs() as usize;
     let shape = literal.shape();
     let start = shape.len().checked_sub(count)?;

@@ -2,8 +2,8 @@
 //!
 //! "Inner" means: made by a node of the graph, and read by nobody else, so that fusing leaves nothing behind.
 
-use super::editor::Editor;
-use crate::{Binary, DType, Op, Unary, ValueId};
+use super::editor::{Editor, is_real};
+use crate::{Binary, Op, Unary, ValueId};
 
 impl Editor<'_> {
     /// The node that makes `id`, if only one input reads it.
@@ -51,7 +51,7 @@ impl Editor<'_> {
         let fits = literal.shape().is_empty()
             || literal.len() == 1
                 && self.probes.rank(other).is_some_and(|rank| literal.shape().len() <= rank);
-        if literal.dtype() != DType::F32 || !fits {
+        if !is_real(literal.dtype()) || !fits {
             return None;
         }
         literal.to_f32s()?.first().copied()
@@ -64,7 +64,7 @@ impl Editor<'_> {
     }
 }
 
-/// Whether a constant is what a formula asks for, up to rounding.
-pub(super) fn near(value: f32, expected: f64) -> bool {
-    (f64::from(value) - expected).abs() <= 1e-6 * expected.abs().max(1e-6)
+/// Whether a constant is what a formula asks for, up to rounding: `tolerance` is relative.
+pub(super) fn near(value: f32, expected: f64, tolerance: f64) -> bool {
+    (f64::from(value) - expected).abs() <= tolerance * expected.abs().max(1e-6)
 }

@@ -46,7 +46,7 @@ const DEPTH_MAX: usize = (1 << 31) / (256 * 256);
 
 /// What dequantises a value: one scale, or one for each index of its last axis if `columns_of` gives its rank.
 fn dequantized(editor: &Editor, id: ValueId, columns_of: Option<usize>) -> Option<Quantized> {
-    let node = editor.maker(id).filter(|_| editor.is_f32(id))?;
+    let node = editor.maker(id).filter(|_| editor.value(id).dtype == Some(DType::F32))?;
     let Op::DequantizeLinear { axis, block: 0 } = editor.node(node).op else { return None };
     let values = editor.input(node, 0)?;
     if !matches!(editor.value(values).dtype, Some(DType::I8 | DType::U8)) {

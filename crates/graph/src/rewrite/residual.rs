@@ -18,7 +18,7 @@ fn apply(editor: &mut Editor, node: usize, convolved: ValueId, added: ValueId) -
     let op = editor.node(conv).op.clone();
     if !matches!(op, Op::Conv { activation: Activation::None, .. })
         || editor.input(conv, 3).is_some()
-        || !editor.is_f32(convolved)
+        || !editor.is_real(convolved)
         || !editor.probes.same_shape(convolved, added)
     {
         return None;

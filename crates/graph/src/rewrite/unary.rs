@@ -7,7 +7,9 @@ use crate::{Binary, Op, Unary, ValueId};
 /// `clip(x + 3, 0, 6) / 6`.
 pub(super) fn hard_sigmoid(editor: &mut Editor, node: usize) -> bool {
     let Some((clipped, scale)) = scaled(editor, node) else { return false };
-    let Some(x) = relu6_of_shifted(editor, clipped).filter(|_| near(scale, 1.0 / 6.0)) else {
+    let Some(x) =
+        relu6_of_shifted(editor, clipped).filter(|&x| near(scale, 1.0 / 6.0, editor.tolerance(x)))
+    else {
         return false;
     };
     let op = Op::Unary(Unary::HardSigmoid { alpha: 1.0 / 6.0, beta: 0.5 });
@@ -40,14 +42,16 @@ fn gate(editor: &Editor, node: usize) -> Option<(ValueId, Unary)> {
                 (scaled == x).then_some(Unary::Swish { alpha })?
             }
             Unary::HardSigmoid { alpha, beta }
-                if of == x && near(alpha, 1.0 / 6.0) && near(beta, 0.5) =>
+                if of == x
+                    && near(alpha, 1.0 / 6.0, editor.tolerance(x))
+                    && near(beta, 0.5, editor.tolerance(x)) =>
             {
                 Unary::HardSwish
             }
             Unary::Tanh if editor.inner_unary(of, Unary::Softplus) == Some(x) => Unary::Mish,
             _ => return None,
         };
-        editor.is_f32(x).then_some((x, joined))
+        editor.is_real(x).then_some((x, joined))
     })
 }
 
@@ -57,7 +61,7 @@ fn late_hard_swish(editor: &Editor, node: usize) -> Option<(ValueId, Unary)> {
     let [a, b] = editor.inner_operands(product, Binary::Mul)?;
     let found = relu6_of_shifted(editor, a) == Some(b) || relu6_of_shifted(editor, b) == Some(a);
     let x = if relu6_of_shifted(editor, a) == Some(b) { b } else { a };
-    (found && near(scale, 1.0 / 6.0)).then_some((x, Unary::HardSwish))
+    (found && near(scale, 1.0 / 6.0, editor.tolerance(x))).then_some((x, Unary::HardSwish))
 }
 
 /// The operand and the factor of a product with, or a division by, a scalar.
@@ -85,5 +89,5 @@ fn relu6_of_shifted(editor: &Editor, id: ValueId) -> Option<ValueId> {
     }
     let sum = editor.input(clip, 0)?;
     let (x, shift) = editor.with_scalar(editor.inner_operands(sum, Binary::Add)?)?;
-    (shift == 3.0 && editor.is_f32(x)).then_some(x)
+    (shift == 3.0 && editor.is_real(x)).then_some(x)
 }

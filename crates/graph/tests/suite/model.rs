@@ -108,7 +108,58 @@ pub fn check_rewrite(
     for (before, after) in before.iter().zip(&after) {
         assert_close(before, after);
     }
+    check_in_half(&model, &inputs, expected);
     (rewritten, report)
+}
+
+/// Rules are for half precision too, but for those of quantised models.
+fn check_in_half(model: &Model, inputs: &[Literal], expected: &str) {
+    let quantised = |node: &Node| {
+        let name = node.op.name();
+        name.contains("Quantize") || name.contains("Integer")
+    };
+    if model.graph.nodes.iter().any(quantised) {
+        return;
+    }
+    let mut half = model.clone();
+    let narrow = |literal: &Literal| match literal.dtype() {
+        DType::F32 => Literal::rounded(DType::F16, literal.shape(), &literal.to_vec::<f32>()),
+        _ => literal.clone(),
+    };
+    half.weights.iter_mut().for_each(|weight| weight.value = narrow(&weight.value));
+    narrow_graph(&mut half.graph);
+    infer_dtypes(&mut half).expect("types work out in half precision");
+    let mut rewritten = half.clone();
+    let report = rewrite(&mut rewritten, &Evaluator, &RewriteOptions::default());
+    let names: Vec<String> = rewritten.graph.nodes.iter().map(|node| node.op.name()).collect();
+    assert_eq!(names.join(" "), expected, "in half precision: {report}\n{}", rewritten.graph);
+    let inputs: Vec<Literal> = inputs.iter().map(narrow).collect();
+    let (before, after) = (run(&half, &inputs), run(&rewritten, &inputs));
+    for (before, after) in before.iter().zip(&after) {
+        assert_eq!((before.dtype(), before.shape()), (after.dtype(), after.shape()));
+        let (Some(before), Some(after)) = (before.to_f32s(), after.to_f32s()) else { continue };
+        let largest = before.iter().fold(0.0f32, |most, value| most.max(value.abs()));
+        for (before, after) in before.iter().zip(&after) {
+            let close = before == after || (before - after).abs() <= 1e-2 * largest;
+            assert!(close, "in half precision: {before} became {after}");
+        }
+    }
+}
+
+fn narrow_graph(graph: &mut Graph) {
+    for value in &mut graph.values {
+        if value.dtype == Some(DType::F32) {
+            value.dtype = Some(DType::F16);
+        }
+    }
+    for node in &mut graph.nodes {
+        if let Op::Cast { to } = &mut node.op
+            && *to == DType::F32
+        {
+            *to = DType::F16;
+        }
+        node.op.bodies_mut().into_iter().for_each(narrow_graph);
+    }
 }
 
 fn assert_close(before: &Literal, after: &Literal) {

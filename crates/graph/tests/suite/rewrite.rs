@@ -1,9 +1,10 @@
 //! Each rule: what it makes of a small graph, and that the outputs stay what they were.
 
-use crate::model::{Builder, check_rewrite, random};
+use crate::model::{Builder, check_rewrite, random, run};
+use sublet_device_cpu::Evaluator;
 use sublet_graph::{
-    Activation, AutoPad, Binary, Conv, DType, Graph, GraphInput, Literal, Node, Op, Reduce, Source,
-    Unary, ValueId, ValueInfo,
+    Activation, AutoPad, Binary, Conv, DType, Graph, GraphInput, Literal, Node, Op, Precision,
+    Reduce, RewriteOptions, Source, Unary, ValueId, ValueInfo, infer_dtypes, rewrite,
 };
 
 fn conv(activation: Activation) -> Op {
@@ -732,4 +733,43 @@ fn weights_too_small_to_matter_become_zero_in_products_alone() {
     let values: Vec<Vec<f32>> = model.weights.iter().map(|weight| weight.value.to_vec()).collect();
     assert!(values.contains(&vec![0.0, 0.5, 0.0, 2.0]), "{values:?}");
     assert!(values.contains(&vec![1e-41, 0.25, 0.5, 1.0]), "a term keeps its bits: {values:?}");
+}
+
+#[test]
+fn lower_precision_casts_at_the_border_and_around_what_stays() {
+    let mut b = Builder::new();
+    let x = b.input("x", &[4, 64]);
+    let w = b.random(&[64, 64]);
+    let hidden = b.node(Op::MatMul, &[x, w]);
+    let hidden = b.node(Op::Unary(Unary::Tanh), &[hidden]);
+    let powers = b.node(Op::Unary(Unary::Exp), &[hidden]);
+    let again = b.node(Op::MatMul, &[powers, w]);
+    b.output(again);
+    b.output(powers);
+    b.output(again);
+    let mut model = b.model;
+    infer_dtypes(&mut model).unwrap();
+    let before = run(&model, &[random(&[4, 64], 7)]);
+    let options =
+        RewriteOptions { precision: Some(Precision::Bf16), fuse: false, ..Default::default() };
+    let outputs: Vec<_> =
+        model.graph.outputs.iter().map(|&id| model.graph.value(id).name.clone()).collect();
+    let bytes = model.weight_bytes();
+    let report = rewrite(&mut model, &Evaluator, &options);
+    let names: Vec<String> = model.graph.nodes.iter().map(|node| node.op.name()).collect();
+    assert_eq!(names.join(" "), "Cast MatMul Tanh Cast Exp Cast MatMul Cast", "{}", model.graph);
+    assert_eq!((report.count("precision"), model.weight_bytes()), (3, bytes / 2));
+    let after: Vec<_> =
+        model.graph.outputs.iter().map(|&id| model.graph.value(id).name.clone()).collect();
+    assert_eq!(after, outputs, "clients know outputs by name");
+    let mut typed = model.clone();
+    infer_dtypes(&mut typed).expect("the types recorded are the right ones");
+    assert_eq!(typed.graph, model.graph);
+    for (before, after) in before.iter().zip(run(&model, &[random(&[4, 64], 7)])) {
+        assert_eq!((before.dtype(), before.shape()), (after.dtype(), after.shape()));
+        let (before, after) = (before.to_vec::<f32>(), after.to_vec::<f32>());
+        for (before, after) in before.iter().zip(&after) {
+            assert!((before - after).abs() <= 0.03 * before.abs() + 0.1, "{before} became {after}");
+        }
+    }
 }

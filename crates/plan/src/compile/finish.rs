@@ -217,14 +217,16 @@ impl Places<'_, '_> {
         if let Some(slot) = self.slots[id.0] {
             return slot;
         }
+        let root = self.emitter.root(id);
+        let view_of = (root != id).then(|| self.slot(root));
         let value = self.emitter.value(id);
-        let offset = self.offsets[self.emitter.root(id).0];
+        let offset = self.offsets[root.0];
         let place = match (offset, &value.shape) {
             (Some(offset), Some(shape)) => Place::Arena { offset, shape: shape.clone() },
             _ => Place::Dynamic,
         };
         let slot = SlotId(self.plan.slots.len() as u32);
-        self.plan.slots.push(Slot { dtype: value.dtype, place });
+        self.plan.slots.push(Slot { dtype: value.dtype, place, view_of });
         self.slots[id.0] = Some(slot);
         slot
     }

@@ -62,6 +62,7 @@ impl Scene {
             policy: Policy::Sublet,
             queue_max: 100,
             plans_max: 16,
+            precision: None,
             model_bytes_max: Bytes::from_mib(16),
             slo: None,
         };

@@ -122,8 +122,13 @@ fn start(
     models: &[(String, u64)],
 ) -> Result<Engine> {
     let config = devices::config(vec![repository.to_owned()], store.to_owned());
-    let devices = crate::cli::Devices { devices: vec![device], policy: sublet_engine::Policy::Sublet };
-    let engine = devices::start(&devices, config)?;
+    let devices = crate::cli::Devices {
+        devices: vec![device],
+        policy: sublet_engine::Policy::Sublet,
+        precision: None,
+        trace: None,
+    };
+    let (engine, _) = devices::start(&devices, config)?;
     let bar = progress::count("importing and packing", models.len() as u64);
     for (model, _) in models {
         engine.load(model, Default::default()).with_context(|| format!("loading {model}"))?;

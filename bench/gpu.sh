@@ -1,0 +1,136 @@
+#!/usr/bin/env bash
+# The GPU benchmark in one command, on any machine with CUDA, PyTorch and the built binaries: first the tests, then
+# PyTorch and Sublet on the same models in the same run. Nothing is built here; `cargo xtask bench gpu` builds first.
+#
+#   bench/gpu.sh --bin DIR [--out DIR] [--work DIR] [--device cuda:0]
+#                [--models all|a,b] [--dtypes f32,f16] [--batches 1,8,32]
+#                [--steps tests,export,torch,models,throughput,soak,serve,startup,sanitize]
+#                [--node-data FOLDER|ARCHIVE] [--jobs N] [--best] [--static] [--resume]
+#
+# --bin        folder with gpu-bench, sublet, and cuda-tests-* (the CUDA device's own): `cargo xtask gpu-build`
+# --out        results as JSON and tables               [bench/results/gpu-<date>]
+# --work       exported models, kept between runs       [/tmp/sublet-gpu]
+# --node-data  ONNX's node tests, or a tar archive of the folder `node`
+# A step that fails does not end the others; the exit status says whether all passed.
+set -u
+here=$(cd "$(dirname "$0")/.." && pwd)
+bin=$here/target/portable
+work=/tmp/sublet-gpu
+out=$here/bench/results/gpu-$(date -u +%Y%m%d)
+device=cuda:0 models=all dtypes=f32,f16 batches=1,8,32 jobs=6
+steps=tests,export,torch,models,throughput,soak,serve,startup
+node_data='' best='' fixed='' resume=''
+soak_args='' throughput_args='' models_args=''
+
+while [ $# -gt 0 ]; do
+  case $1 in
+    --bin) bin=$2; shift 2 ;;
+    --out) out=$2; shift 2 ;;
+    --work) work=$2; shift 2 ;;
+    --device) device=$2; shift 2 ;;
+    --models) models=$2; shift 2 ;;
+    --dtypes) dtypes=$2; shift 2 ;;
+    --batches) batches=$2; shift 2 ;;
+    --steps) steps=$2; shift 2 ;;
+    --node-data) node_data=$2; shift 2 ;;
+    --jobs) jobs=$2; shift 2 ;;
+    --soak-args) soak_args=$2; shift 2 ;;
+    --throughput-args) throughput_args=$2; shift 2 ;;
+    --models-args) models_args=$2; shift 2 ;;
+    --best) best=--best; shift ;;
+    --static) fixed=--static; shift ;;
+    --resume) resume=--resume; shift ;;
+    -h | --help) sed -n '2,17s/^# \{0,1\}//p' "$0"; exit 0 ;;
+    *) echo "gpu.sh: unknown argument $1 (see --help)" >&2; exit 2 ;;
+  esac
+done
+
+python=$(command -v python3) || { echo "gpu.sh: no python3" >&2; exit 2; }
+[ -x "$bin/gpu-bench" ] || { echo "gpu.sh: $bin/gpu-bench does not exist; name its folder with --bin" >&2; exit 2; }
+mkdir -p "$work" "$out"
+
+# PyTorch's wheels bring cuBLAS, cuDNN and NVRTC in folders of their own.
+wheels=$("$python" - <<'PY'
+import glob, site, sysconfig
+roots = {sysconfig.get_paths()["purelib"], sysconfig.get_paths()["platlib"], *site.getsitepackages()}
+print(":".join(sorted({path for root in roots for path in glob.glob(f"{root}/nvidia/*/lib")})))
+PY
+)
+export LD_LIBRARY_PATH=$wheels${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
+export PYTHONUNBUFFERED=1 PYTHONPATH=$here/python${PYTHONPATH:+:$PYTHONPATH}
+
+failed=''
+step() { # name, command…
+  local name=$1 began=$SECONDS status
+  shift
+  echo "=== $name"
+  "$@"
+  status=$?
+  echo "--- $name: $([ $status = 0 ] && echo ok || echo "FAILED ($status)") in $((SECONDS - began)) s"
+  echo "$name $((SECONDS - began)) s, status $status" >>"$out/steps.txt"
+  [ $status = 0 ] || failed="$failed $name"
+}
+wanted() { case ",$steps," in *",$1,"*) true ;; *) false ;; esac; }
+bench() { "$bin/gpu-bench" "$@" --device "$device" --work "$work" --out "$out" --models "$models" --dtypes "$dtypes"; }
+torch() {
+  # shellcheck disable=SC2086
+  "$python" "$here/python/gpu_models.py" "$1" --work "$work" --models "$models" --dtypes "$dtypes" \
+    --batches "$batches" --jobs "$jobs" $fixed $best
+}
+
+# A fault loses the device to its process: go on with the models that are left, a few times.
+models() {
+  local status tries=0 again=$resume
+  while :; do
+    # shellcheck disable=SC2086
+    bench models --batches "$batches" $models_args $again
+    status=$?
+    tries=$((tries + 1))
+    { [ $status = 0 ] || [ $tries -ge 12 ]; } && return $status
+    again=--resume
+    echo "(again, for the models that are left)"
+  done
+}
+
+node_tests() {
+  local folder=$node_data
+  if [ -f "$folder" ]; then
+    mkdir -p "$work/node-tests" && tar -C "$work/node-tests" -xf "$folder" || return 1
+    folder=$work/node-tests/node
+  fi
+  bench ops --data "$folder" --manifest "$here/crates/conformance/manifest/onnx-node-cuda.txt" --jobs "$jobs"
+}
+
+sanitize() {
+  local tool
+  for tool in memcheck racecheck; do
+    compute-sanitizer --tool "$tool" --error-exitcode 9 \
+      "$bin/gpu-bench" soak --copies 6 --swaps 12 --requests 40 --clients 4 --model-bytes-max 60MB \
+      --device "$device" --work "$work" --out "$out/$tool" --models "$models" --dtypes "$dtypes" \
+      >"$out/$tool.log" 2>&1 || { tail -30 "$out/$tool.log"; return 1; }
+    echo "$tool: $(grep 'ERROR SUMMARY\|RACECHECK SUMMARY' "$out/$tool.log" | tail -1)"
+  done
+}
+
+nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader 2>/dev/null | head -1
+if wanted tests; then
+  for tests in "$bin"/cuda-tests*; do
+    [ -x "$tests" ] && step "$(basename "$tests")" "$tests" --test-threads 4
+  done
+  step problems bench problems
+  if [ -n "$node_data" ]; then step node-tests node_tests; else echo "node tests: skipped, no --node-data"; fi
+fi
+wanted export && step export torch export
+wanted torch && step torch torch measure
+wanted models && step models models
+# shellcheck disable=SC2086
+wanted throughput && step throughput bench throughput $throughput_args
+# shellcheck disable=SC2086
+wanted soak && step soak bench soak $soak_args
+wanted serve && step serve bench serve
+wanted startup && step startup bench startup --sublet "$bin/sublet"
+wanted sanitize && step sanitize sanitize
+
+echo
+cat "$out"/{onnx-node,problems,models,throughput,soak,serve,startup}.txt 2>/dev/null
+[ -z "$failed" ] || { echo "failed:$failed"; exit 1; }

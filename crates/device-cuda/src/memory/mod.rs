@@ -1,0 +1,13 @@
+//! The device's memory: pages that models are given, regions of fixed addresses, arenas, and pinned host memory.
+
+mod arena;
+mod pages;
+mod pinned;
+mod region;
+mod staging;
+
+pub use arena::LaneArena;
+pub use pages::Pages;
+pub use pinned::Pinner;
+pub use region::{Arrival, Region};
+pub use staging::{Staged, Staging};
