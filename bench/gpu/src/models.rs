@@ -366,7 +366,8 @@ fn trace_cold(
         let loading = direct.begin_load(attached)?;
         let running = direct.begin_run(attached, LaneId(0), plan.clone(), inputs.clone())?;
         let (output, loaded) = (running.wait(), loading.wait());
-        (loaded?, output?);
+        loaded?;
+        output?;
         // The last one stays: those before it make what cold runs need once.
         tracer.write(&common.out.join(&name))?;
     }
