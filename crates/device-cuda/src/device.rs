@@ -267,7 +267,6 @@ impl Drop for CudaDevice {
 fn gpu(shared: &Shared, kernels: Kernels) -> Result<Gpu, CudaError> {
     shared.context.make_current()?;
     Ok(Gpu {
-        context: shared.context.clone(),
         jit: kernels.jit,
         tuning: kernels.tuning,
         blas: Blas::new()?,

@@ -9,6 +9,8 @@ use crate::trace::Trace;
 use std::any::Any;
 use std::ffi::c_void;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, TryRecvError};
 use sublet_device::{Completion, DeviceError, Launch, Part, RunOutput, RunTiming, parts};
@@ -52,6 +54,9 @@ impl Marks {
 
 /// Looks at an empty queue before its thread sleeps: about a millisecond's.
 pub const IDLE_SPINS: u32 = 20_000;
+
+/// Bytes of an input that are staged before they are brought: a multiple of 16.
+const PIECE_BYTES: usize = 128 << 10;
 
 /// Blocks of the kernel that brings inputs, at most: enough reads in flight to fill the link.
 const BRING_BLOCKS_MAX: usize = 64;
@@ -129,16 +134,12 @@ impl<'a> Lane<'a> {
     }
 
     /// The plan's program on this lane, lowered when it is first asked for.
-    fn prepare(
-        &mut self,
-        plan: &std::sync::Arc<Plan>,
-        region: &Region,
-    ) -> Result<std::sync::Arc<Prepared>, DeviceError> {
+    fn prepare(&mut self, plan: &Arc<Plan>, region: &Region) -> Result<Rc<Prepared>, DeviceError> {
         if let Some(prepared) = self.prepared.find(plan, region.address()) {
             return Ok(prepared);
         }
         let prepared = Prepared::new(&self.gpu, plan, region, self.arena.address());
-        let prepared = std::sync::Arc::new(prepared?);
+        let prepared = Rc::new(prepared?);
         let before = self.arena.bytes();
         self.arena
             .grow(prepared.program.arena_bytes)
@@ -165,17 +166,39 @@ impl<'a> Lane<'a> {
             starts.push(at);
             at += bytes.next_multiple_of(256);
         }
-        let block = staged.as_mut();
-        parts::gather(plan, given, |input, at, bytes| {
-            let at = starts[input] + at;
-            block[at..at + bytes.len()].copy_from_slice(bytes);
-        })?;
         self.marks.begin.record(&self.stream).map_err(failed)?;
-        for (&(address, bytes), &start) in inputs.iter().zip(&starts) {
-            self.bring(address, &staged.as_ref()[start..], bytes).map_err(failed)?;
+        let mut enqueued = Ok(());
+        let gathered = parts::gather(plan, given, |input, at, bytes| {
+            let to = inputs[input].0 + at as u64;
+            let start = starts[input] + at;
+            // Pieces that are whole vectors can be brought while the next one is staged.
+            let piece = if at % 16 == 0 { PIECE_BYTES } else { usize::MAX };
+            for (index, bytes) in bytes.chunks(piece).enumerate() {
+                let (start, to) = (start + index * piece, to + (index * piece) as u64);
+                staged.as_mut()[start..start + bytes.len()].copy_from_slice(bytes);
+                if enqueued.is_ok() && at % 16 == 0 {
+                    enqueued = self.bring(to, &staged.as_ref()[start..], bytes.len());
+                }
+            }
+            if at % 16 != 0 && enqueued.is_ok() {
+                enqueued = self.bring_unaligned(to, &staged.as_ref()[start..], bytes.len());
+            }
+        });
+        if let Err(error) = gathered.and(enqueued.map_err(failed)) {
+            // What was enqueued reads the block, which is used again from here on.
+            self.stream.synchronize().map_err(failed)?;
+            return Err(error);
         }
         *self.prepared.inputs.borrow_mut() = Some(staged);
         Ok(())
+    }
+
+    /// Enqueues bringing pinned memory to an address that is not that of a whole vector, by a copy engine.
+    fn bring_unaligned(&self, to: Address, from: &[u8], bytes: usize) -> Result<(), CudaError> {
+        assert!(bytes <= from.len(), "a staged input is as long as the plan's");
+        // SAFETY: the block holds `bytes` and the arena as many from `to` on; the block is used again only after this
+        // run has ended: see `fetch_outputs`, which waits.
+        unsafe { self.stream.copy_in(to, from.as_ptr(), bytes) }
     }
 
     /// Enqueues bringing `bytes` of pinned memory to the device.

@@ -6,6 +6,7 @@ use crate::memory::{Region, Staged};
 use crate::program::{Program, Timed};
 use std::cell::{OnceCell, RefCell};
 use std::collections::HashMap;
+use std::rc::Rc;
 use std::sync::{Arc, Weak};
 use sublet_device::DeviceError;
 use sublet_plan::Plan;
@@ -149,19 +150,19 @@ pub struct PreparedPlans {
 
 struct Kept {
     plan: Weak<Plan>,
-    prepared: Arc<Prepared>,
+    prepared: Rc<Prepared>,
     last_used: u64,
 }
 
 impl PreparedPlans {
-    pub fn find(&mut self, plan: &Arc<Plan>, region: Address) -> Option<Arc<Prepared>> {
+    pub fn find(&mut self, plan: &Arc<Plan>, region: Address) -> Option<Rc<Prepared>> {
         self.now += 1;
         let known = self.plans.get_mut(&(Arc::as_ptr(plan), region))?;
         known.last_used = self.now;
         Some(known.prepared.clone())
     }
 
-    pub fn keep(&mut self, plan: &Arc<Plan>, region: Address, prepared: Arc<Prepared>) {
+    pub fn keep(&mut self, plan: &Arc<Plan>, region: Address, prepared: Rc<Prepared>) {
         self.plans.retain(|_, known| known.plan.strong_count() > 0);
         if self.plans.len() >= PREPARED_MAX {
             let oldest = self.plans.iter().min_by_key(|(_, known)| known.last_used);

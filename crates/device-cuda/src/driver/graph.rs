@@ -40,12 +40,6 @@ impl Graph {
         // SAFETY: both handles live.
         check("cuGraphLaunch", unsafe { sys::cuGraphLaunch(self.exec, stream.raw()) })
     }
-
-    /// Brings what a first launch would bring to the device.
-    pub fn upload(&self, stream: &Stream) -> Result<(), CudaError> {
-        // SAFETY: both handles live.
-        check("cuGraphUpload", unsafe { sys::cuGraphUpload(self.exec, stream.raw()) })
-    }
 }
 
 impl Drop for Graph {

@@ -11,7 +11,7 @@ mod memory;
 mod module;
 mod stream;
 
-pub use context::{Context, Properties, device_count, is_present};
+pub use context::{Context, device_count, is_present};
 pub use error::{CudaError, CudaErrorKind, check};
 pub use event::Event;
 pub use graph::{Graph, capture};

@@ -1,9 +1,8 @@
 //! What a step is lowered with: the device's compilers and libraries, scratch memory, and the list of actions.
 
-use super::Value;
 use crate::blas::Blas;
 use crate::dnn::Dnn;
-use crate::driver::{Address, Context, Function, LaunchShape, Stream};
+use crate::driver::{Address, Function, LaunchShape, Stream};
 use crate::jit::Jit;
 use crate::options::Precision;
 use crate::program::{Action, Argument, Copy, Enqueue, Fault, Fill, KernelLaunch, Timed};
@@ -13,7 +12,6 @@ use sublet_plan::ALIGN;
 
 /// The device as a lane's thread sees it: its context is current there.
 pub struct Gpu {
-    pub context: Arc<Context>,
     /// Compiles and loads kernels; shared by all lanes.
     pub jit: Arc<Jit>,
     /// Choices of algorithms, kept on disk; shared by all lanes.
@@ -109,11 +107,6 @@ impl<'a> Emitter<'a> {
     pub fn fault(&mut self, what: &str) -> (Address, u32) {
         self.faults.push(Fault { step: self.step_name.clone(), what: what.to_owned() });
         (self.fault, self.faults.len() as u32)
-    }
-
-    /// The name of the step being emitted, for errors.
-    pub fn step_name(&self) -> &str {
-        &self.step_name
     }
 
     /// The actions, the bytes of scratch that they use, and the faults that they may report.

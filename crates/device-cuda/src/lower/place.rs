@@ -71,12 +71,10 @@ pub fn place(plan: &Plan, groups: &[Group], orders: &[Order]) -> Result<Placemen
 
 /// Whether a step only gives its first input another shape.
 pub fn is_view(op: &Op) -> bool {
-    match op {
-        Op::Identity | Op::Reshape { .. } | Op::Flatten { .. } | Op::Squeeze | Op::Unsqueeze => {
-            true
-        }
-        _ => false,
-    }
+    matches!(
+        op,
+        Op::Identity | Op::Reshape { .. } | Op::Flatten { .. } | Op::Squeeze | Op::Unsqueeze
+    )
 }
 
 /// For each slot, what it is a view of. Only a row-major value can be one of another shape.

@@ -76,7 +76,7 @@ pub fn lower(
     Ok(Program {
         actions,
         arena_bytes: (scratch - arena) as usize + scratch_bytes,
-        constants,
+        _constants: constants,
         inputs,
         outputs,
         faults,

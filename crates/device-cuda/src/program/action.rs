@@ -36,7 +36,6 @@ pub enum Argument {
     U32(u32),
     I64(i64),
     F32(f32),
-    F64(f64),
 }
 
 /// Bytes from one address to another.
@@ -96,7 +95,6 @@ impl Argument {
             Argument::U32(value) => std::ptr::from_mut(value).cast(),
             Argument::I64(value) => std::ptr::from_mut(value).cast(),
             Argument::F32(value) => std::ptr::from_mut(value).cast(),
-            Argument::F64(value) => std::ptr::from_mut(value).cast(),
         }
     }
 }

@@ -12,8 +12,8 @@ pub struct Program {
     pub actions: Vec<Timed>,
     /// What a lane's arena must hold: values, then the scratch that single steps use.
     pub arena_bytes: usize,
-    /// Values known when the plan was made; their addresses are in the actions.
-    pub constants: Option<DeviceBlock>,
+    /// Values known when the plan was made, kept because their addresses are in the actions.
+    pub _constants: Option<DeviceBlock>,
     /// Where the plan's inputs go, in order: address, bytes.
     pub inputs: Vec<(u64, usize)>,
     /// Where the plan's outputs come from, in order.
