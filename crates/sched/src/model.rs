@@ -55,6 +55,8 @@ pub(crate) struct Indexed {
     /// Until then, while what waits is served before `spread_copy`, no copy would serve it earlier.
     pub spread_until: Time,
     pub spread_copy: Time,
+    /// Nobody makes room for a further copy until then.
+    pub spread_after: Time,
 }
 
 /// A model on one device.
