@@ -120,7 +120,7 @@ impl Scheduler {
     /// and how much work it adds. Forgets devices that have nothing of it any more.
     fn index_places(&mut self, id: ModelId, outlook: Outlook, timer: &mut Soonest) {
         let Outlook { urgency, age, starts, run, .. } = outlook;
-        let Scheduler { models, devices, open, config, now, .. } = self;
+        let Scheduler { models, devices, open, config, now, wanting, freed, replan, .. } = self;
         let model = &mut models[id];
         let work = match urgency {
             None => Time::ZERO,
@@ -149,6 +149,12 @@ impl Scheduler {
                 }
             }
             let key = urgency.filter(|_| startable);
+            // An idle device that it will not use after all may be of use to others.
+            let leaves = place.startable.is_some() && key.is_none() && device.has_idle_lane();
+            if leaves && !wanting.is_empty() && !device.freed {
+                (device.freed, *replan) = (true, true);
+                freed.push(*device_id);
+            }
             device.startable.rekey(id, &mut place.startable, key);
             if config.policy.order.defers() {
                 device.by_age.rekey(id, &mut place.by_age, age.filter(|_| startable));
