@@ -27,8 +27,6 @@ pub struct Config {
     pub runs_max: u32,
     /// Whether models are copied from other devices.
     pub copies_peers: bool,
-    /// Whether what was asked for often is brought back ahead of time, when the link has nothing to do.
-    pub prefetches: bool,
     /// Rejects requests at once that cannot be answered by the deadline that they state.
     pub admit: bool,
     /// Tenants that have used more than their share of compute lately go after the others.
@@ -51,7 +49,6 @@ impl Config {
             lanes_max: u32::MAX,
             runs_max: u32::MAX,
             copies_peers: false,
-            prefetches: false,
             admit: false,
             fair: false,
         };
@@ -66,13 +63,9 @@ impl Config {
                 ..config
             },
             Preset::DeepPlanServer | Preset::Gpulet => Config { lanes_max: 1, ..config },
-            Preset::Sublet => Config {
-                patience: slo * 4,
-                loads_max: 2,
-                copies_peers: true,
-                prefetches: true,
-                ..config
-            },
+            Preset::Sublet => {
+                Config { patience: slo * 4, loads_max: 2, copies_peers: true, ..config }
+            }
         }
     }
 }

@@ -47,6 +47,8 @@ pub(crate) struct Device {
     /// Predicted time of the runs that wait for this device, over all lanes.
     pub work: Time,
     pub claim: Option<Claim>,
+    /// What its least worthy idle model was worth, and until when that is taken to hold.
+    pub least: (u64, Time),
 }
 
 /// A stream of runs, with a share of the device's compute.
@@ -130,6 +132,7 @@ impl Device {
             pinned_pages: 0,
             work: Time::ZERO,
             claim: None,
+            least: (0, Time::ZERO),
             spec,
         }
     }

@@ -33,8 +33,8 @@ pub enum Event {
         load: LoadId,
         segment: u32,
     },
-    /// The rest of the load will not arrive, for example because the device that it came from is lost. What had arrived is given back by `Command::Evict`, once no run in flight
-    /// reads it. `fatal`: the model can never be loaded there.
+    /// The rest of the load will not arrive, for example because the device that it came from is lost. What had arrived
+    /// is given back by `Command::Evict`, once no run in flight reads it. `fatal`: the model can never be loaded there.
     LoadFailed {
         device: DeviceId,
         load: LoadId,

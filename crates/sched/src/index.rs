@@ -5,6 +5,9 @@ use crate::policy::{Urgency, Work};
 use crate::scheduler::Scheduler;
 use sublet_units::{ModelId, Time};
 
+/// How soon a run that waits for the end of its load is looked at again, at the soonest.
+const AGAIN: Time = Time::from_micros(20);
+
 /// What is to be done for a model, and what is known about when.
 #[derive(Clone, Copy, Default)]
 struct Outlook {
@@ -63,8 +66,10 @@ impl Scheduler {
         let gives_up = order.gives_up();
         let mut shortest = Time::ZERO;
         if gives_up {
-            shortest = wait.max(model.run_times.predict(1).unwrap_or(Time::ZERO));
-            model.queue.set_late_aside(now.saturating_add(shortest));
+            let run = model.run_times.predict(1).unwrap_or(Time::ZERO);
+            model.queue.set_late_aside(now.saturating_add(wait.max(run)));
+            // What is on its way comes closer as time goes by, so that it alone makes nothing late.
+            shortest = if missing { wait.max(run) } else { run };
         }
         let (first, late) = model.queue.most_urgent().expect("a queue that is not empty");
         let run = model.run_times.predict(model.queue.batch_rows(first));
@@ -115,7 +120,7 @@ impl Scheduler {
     /// and how much work it adds. Forgets devices that have nothing of it any more.
     fn index_places(&mut self, id: ModelId, outlook: Outlook, timer: &mut Soonest) {
         let Outlook { urgency, age, starts, run, .. } = outlook;
-        let Scheduler { models, devices, open, config, now, .. } = self;
+        let Scheduler { models, devices, open, config, now, wanting, freed, replan, .. } = self;
         let model = &mut models[id];
         let work = match urgency {
             None => Time::ZERO,
@@ -139,11 +144,17 @@ impl Scheduler {
                 let ever = config.policy.placement.overlaps(Time::ZERO, run);
                 if let (false, true, Some(run)) = (startable, ever, run) {
                     // Not again and again while a segment is a little late.
-                    let wait = remaining.saturating_sub(run).max(Time(run.0 / 32));
+                    let wait = remaining.saturating_sub(run).max(AGAIN.max(Time(run.0 / 32)));
                     timer.add(now.saturating_add(wait));
                 }
             }
             let key = urgency.filter(|_| startable);
+            // An idle device that it will not use after all may be of use to others.
+            let leaves = place.startable.is_some() && key.is_none() && device.has_idle_lane();
+            if leaves && !wanting.is_empty() && !device.freed {
+                (device.freed, *replan) = (true, true);
+                freed.push(*device_id);
+            }
             device.startable.rekey(id, &mut place.startable, key);
             if config.policy.order.defers() {
                 device.by_age.rekey(id, &mut place.by_age, age.filter(|_| startable));

@@ -95,6 +95,7 @@ impl Scheduler {
             model.avoid = None;
             self.end_lending(id, source.peer());
             self.note_freed(device_id);
+            self.devices[device_id].least.1 = Time::ZERO;
             self.respread = true;
         } else {
             let next = model.spec.segments[segment as usize + 1];

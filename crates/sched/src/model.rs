@@ -3,7 +3,7 @@
 use crate::command::{RejectReason, Source};
 use crate::event::ModelSpec;
 use crate::policy::{BatchPolicy, Urgency};
-use crate::predict::{Attainment, RunTimes, UseRate};
+use crate::predict::{RunTimes, UseRate};
 use crate::queue::{Queue, Ticket};
 use std::collections::BTreeSet;
 use sublet_units::{Bytes, DeviceId, LoadId, Time};
@@ -34,7 +34,6 @@ pub(crate) struct Model {
     /// Requests since the partitioning policy counted last.
     pub arrived: u64,
     pub run_times: RunTimes,
-    pub attainment: Attainment,
     /// What is to be done next; `None` when nothing waits.
     pub front: Option<Front>,
     pub indexed: Indexed,
@@ -55,6 +54,8 @@ pub(crate) struct Indexed {
     /// Until then, while what waits is served before `spread_copy`, no copy would serve it earlier.
     pub spread_until: Time,
     pub spread_copy: Time,
+    /// Nobody makes room for a further copy until then.
+    pub spread_after: Time,
 }
 
 /// A model on one device.
@@ -198,7 +199,6 @@ impl Model {
             last_used: Time::ZERO,
             uses: UseRate::default(),
             arrived: 0,
-            attainment: Attainment::default(),
             front: None,
             indexed: Indexed::default(),
         }

@@ -189,28 +189,6 @@ impl UseRate {
     }
 }
 
-/// Which share of a model's recent requests was answered in time: a window that slides by fading.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Attainment {
-    met: UseRate,
-    all: UseRate,
-}
-
-impl Attainment {
-    pub fn count(&mut self, now: Time, half_life: Time, met: bool) {
-        self.all.bump(now, half_life);
-        if met {
-            self.met.bump(now, half_life);
-        }
-    }
-
-    /// In 1/1024; whole when nothing is known.
-    pub fn share(&self, now: Time, half_life: Time) -> u64 {
-        let all = self.all.at(now, half_life);
-        if all == 0 { 1024 } else { self.met.at(now, half_life) * 1024 / all }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -244,16 +222,6 @@ mod tests {
         assert_eq!(times.predict_on(1, 40), Some(Time(4000)));
         times.observe(1, 50, Time(3000));
         assert_eq!(times.predict(1), Some(Time(1125)));
-    }
-
-    #[test]
-    fn attainment_forgets() {
-        let (mut attainment, half_life) = (Attainment::default(), Time::from_secs(10));
-        assert_eq!(attainment.share(Time::ZERO, half_life), 1024);
-        attainment.count(Time::ZERO, half_life, true);
-        attainment.count(Time::from_secs(10), half_life, false);
-        let share = attainment.share(Time::from_secs(10), half_life);
-        assert!((330..350).contains(&share), "{share}");
     }
 
     #[test]

@@ -117,11 +117,8 @@ impl Scheduler {
 
     /// Counts how requests of a model ended. `took`: from their start to their answer, if they were answered.
     pub(crate) fn end_requests(&mut self, id: ModelId, ended: &[Entry], took: Option<Time>) {
-        let (now, half_life) = (self.now, self.config.use_half_life);
-        let Some(model) = self.models.get_mut(id) else { return };
         for entry in ended {
-            let outcome = Outcome { model: id, at: now, due: entry.due, took };
-            model.attainment.count(now, half_life, outcome.in_time());
+            let outcome = Outcome { model: id, at: self.now, due: entry.due, took };
             self.config.policy.order.ended(&outcome);
         }
     }

@@ -5,7 +5,10 @@ use crate::placing::{CONSIDERED, SCOPE};
 use crate::policy::{Candidate, Urgency};
 use crate::scheduler::Scheduler;
 use crate::victims::Reach;
-use sublet_units::{ModelId, Time};
+use sublet_units::{DeviceId, ModelId, Time};
+
+/// How long a device's least worth is taken to stay as it was.
+const REMEMBERED: Time = Time::from_millis(100);
 
 impl Scheduler {
     /// Loads further copies of models whose waiting requests would be done earlier with one. `grown`: a model whose queue
@@ -37,6 +40,9 @@ impl Scheduler {
     fn spread(&mut self, id: ModelId, changed: bool, out: &mut Vec<Command>) {
         let Some(model) = self.models.get(id).filter(|model| model.indexed.spreads) else { return };
         let (until, known) = (model.indexed.spread_until, model.indexed.spread_copy);
+        if self.now < model.indexed.spread_after {
+            return;
+        }
         let stay = self.stay(id);
         if !changed && self.now < until && stay <= known {
             return;
@@ -55,10 +61,43 @@ impl Scheduler {
             return;
         }
         let worth = self.worth_of_copy(id);
-        if let Some((option, victims)) = self.place(id, urgency, Reach::IdleBelow(worth), &scope) {
+        let found = match options.iter().any(|option| self.may_give_way(option.device, id, worth)) {
+            true => self.place(id, urgency, Reach::IdleBelow(worth), &scope),
+            false => None,
+        };
+        if let Some((option, victims)) = found {
             self.make_room(option.device, victims, out);
             self.load(option.device, id, option.source, out);
+        } else if self.config.policy.placement.choose(id, &options).is_some() {
+            // All who could make room are worth more, and will be for a while.
+            self.models[id].indexed.spread_after = self.now.saturating_add(stay);
+            for option in &options {
+                self.look_for_least(option.device);
+            }
         }
+    }
+
+    /// Whether a device may have room for a model among what is worth less than so much.
+    fn may_give_way(&self, device_id: DeviceId, id: ModelId, worth: u64) -> bool {
+        let device = &self.devices[device_id];
+        let (least, until) = device.least;
+        self.now >= until || least < worth || self.shortage(device_id, device, id) == 0
+    }
+
+    /// Remembers for a while what the least worthy idle model of a device is worth.
+    fn look_for_least(&mut self, device_id: DeviceId) {
+        let device = &self.devices[device_id];
+        if self.now < device.least.1 {
+            return;
+        }
+        let is_idle = |&other: &ModelId| {
+            let place = self.models[other].places.get(device_id);
+            let candidacy = place.and_then(|place| place.candidacy);
+            candidacy.is_some_and(|candidacy| candidacy.queued.is_none())
+        };
+        let worths = device.tenants.iter().copied().filter(is_idle);
+        let least = worths.map(|other| self.worth_on(device_id, other)).min().unwrap_or(u64::MAX);
+        self.devices[device_id].least = (least, self.now.saturating_add(REMEMBERED));
     }
 
     /// From now until what waits for a model could have run where it is, or is coming to.
@@ -93,6 +132,7 @@ impl Scheduler {
             uses: model.uses.at(self.now, self.config.use_half_life),
             copies: model.places.usable().count() as u32 + 1,
             run: model.run_times.predict(1),
+            is_there: false,
         })
     }
 }

@@ -1,6 +1,6 @@
 //! Which models make room for another.
 
-use crate::model::Candidacy;
+use crate::model::{Candidacy, Place};
 use crate::policy::{Candidate, Urgency};
 use crate::scheduler::Scheduler;
 use std::ops::Range;
@@ -105,13 +105,17 @@ impl Scheduler {
             true => model.bytes,
             false => model.spec.segments[..resident as usize].iter().copied().sum(),
         };
+        // What is left of a copy is one more beside the whole ones.
+        let whole = model.places.usable().count() as u32;
+        let is_usable = model.places.get(device_id).is_some_and(Place::is_usable);
         self.config.policy.eviction.worth(&Candidate {
             resident: bytes,
             reload: device.host.rate.time(bytes),
             last_used: model.last_used,
             uses: model.uses.at(self.now, self.config.use_half_life),
-            copies: model.places.usable().count() as u32,
+            copies: whole + u32::from(!is_usable),
             run: model.run_times.predict(1),
+            is_there: true,
         })
     }
 }

@@ -126,7 +126,8 @@ impl<O: Observe> World<O> {
         let violation = |what: String| Violation { at: now, what };
         self.steps += 1;
         if self.steps > self.steps_max {
-            return Err(violation(format!("{} events, and no end", self.steps)));
+            let what = format!("{} events, and no end; the last one is {event:?}", self.steps);
+            return Err(violation(what));
         }
         if O::WATCHES {
             self.observer.event(now, &event).map_err(violation)?;

@@ -169,7 +169,8 @@ fn a_models_own_queue_has_its_own_limit() {
     let first = ask().unwrap();
     running.devices[0].wait_held(1);
     let second = ask().unwrap();
-    assert_eq!(ask().err().unwrap().kind(), ErrorKind::Overloaded);
+    let third = ask().unwrap().wait().unwrap_err();
+    assert_eq!(third.kind(), ErrorKind::Overloaded, "{third}");
     running.devices[0].open();
     assert!(first.wait().is_ok() && second.wait().is_ok());
 }

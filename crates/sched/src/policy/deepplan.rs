@@ -3,8 +3,8 @@
 use super::{LoadOption, Placement};
 use sublet_units::{ModelId, Time};
 
-/// Model i lives on device i modulo the number of devices that could hold it, whose worker loads and runs one request after the other, the copy
-/// overlapped with the run (DeepPlan §5, server).
+/// Model i lives on device i modulo the number of devices that could hold it, whose worker loads and runs one request after
+/// the other, the copy overlapped with the run (DeepPlan §5, server).
 pub struct FixedDevice;
 
 impl Placement for FixedDevice {

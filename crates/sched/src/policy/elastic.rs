@@ -71,13 +71,14 @@ fn place<'a>(partitions: &mut Vec<Partition<'a>>, load: Load<'a>) {
         return;
     }
     let rest = Load { rate: left, ..load };
-    let fit =
-        shares(rest.demand).into_iter().find(|&share| cycle(&[rest.clone()], share).is_some());
+    let fit = shares(rest.demand)
+        .into_iter()
+        .find(|&share| cycle(std::slice::from_ref(&rest), share).is_some());
     if let Some(share) = fit
         && let Some(at) = take(partitions, share)
     {
         // The partition may be larger than asked for.
-        let cycle = cycle(&[rest.clone()], partitions[at].share);
+        let cycle = cycle(std::slice::from_ref(&rest), partitions[at].share);
         partitions[at].cycle = cycle.expect("a larger share is no slower");
         partitions[at].pieces.push(rest);
         return;

@@ -167,6 +167,8 @@ pub struct Candidate {
     pub copies: u32,
     /// What a run takes, if that is known.
     pub run: Option<Time>,
+    /// False for a further copy that is yet to be made, in the room of others worth less.
+    pub is_there: bool,
 }
 
 /// Who gives up memory.

@@ -31,7 +31,7 @@ impl Order for LeastSlack {
 
     /// While there is still time to find room.
     fn presses_at(&self, work: &Work, urgency: Urgency) -> Time {
-        urgency.when.saturating_sub(work.service).saturating_sub(work.service)
+        urgency.when.saturating_sub(work.service)
     }
 
     fn gives_up(&self) -> bool {
@@ -42,9 +42,9 @@ impl Order for LeastSlack {
         true
     }
 
-    /// What is late waits for one and a half times its deadline's span: so it does not wait for ever while others come.
+    /// What is late waits for a quarter more than its deadline allowed: so the last do not wait much longer than the rest.
     fn patience(&self, span: Time) -> Time {
-        Time(span.0.saturating_mul(3) / 2)
+        Time(span.0.saturating_mul(5) / 4)
     }
 }
 
@@ -85,10 +85,12 @@ impl Eviction for LeastWorth {
             None => cost / kib * candidate.uses,
         };
         // One of several copies only shortens queues.
-        match candidate.copies {
+        let worth = match candidate.copies {
             0 | 1 => worth,
             copies => worth / (FURTHER * u64::from(copies)),
-        }
+        };
+        // Or else copies of like worth would displace each other again and again.
+        if candidate.is_there { worth } else { worth / 2 }
     }
 
     fn partial(&self) -> bool {

@@ -166,8 +166,8 @@ fn models_that_others_wait_for_are_spared_until_a_request_presses() {
          6 ask q3 m0
          7 finished r2 => run r3 d0.l0 m0 q3
        490 ask q4 m0
-       496 wake
-       497 finished r3 => evict d0 m0 0..1 Room; load s2 d0 m1 0..1",
+       498 wake
+       498 finished r3 => evict d0 m0 0..1 Room; load s2 d0 m1 0..1",
     );
 }
 

@@ -30,7 +30,7 @@ fn the_lender_keeps_its_copy_until_the_load_has_ended() {
          5 ask q2 m0 => load s2 d1 m0 0..1 from d0; run r2 d1.l0 m0 q2 cold
          6 finished r1
          7 ask q3 m1 deadline=8
-       8.5 wake
+      8.25 wake
          9 loaded s2 0 => evict d0 m0 0..1 Room; load s3 d0 m1 0..1",
     );
 }

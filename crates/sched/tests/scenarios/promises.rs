@@ -15,6 +15,7 @@ fn what_cannot_be_in_time_goes_after_what_can() {
          1 ask q3 m1 deadline=35
   5.000001 wake
         10 finished r1 => run r2 d0.l0 m1 q3
+      18.5 wake
         20 finished r2 => run r3 d0.l0 m0 q2",
     );
 }
@@ -30,6 +31,7 @@ fn within_a_model_too() {
          1 ask q3 m0 deadline=40
   5.000001 wake
         10 finished r1 => run r2 d0.l0 m0 q3
+      18.5 wake
         20 finished r2 => run r3 d0.l0 m0 q2",
     );
 }
@@ -89,6 +91,7 @@ fn a_tenant_that_had_more_than_its_share_waits() {
          1 ask q3 m1 deadline=350
          1 ask q4 m1 deadline=400
         10 finished r1 => run r2 d0.l0 m1 q3
+      18.5 wake
         20 finished r2 => run r3 d0.l0 m1 q4
         30 finished r3 => run r4 d0.l0 m0 q2",
     );

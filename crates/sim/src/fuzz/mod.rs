@@ -131,6 +131,9 @@ impl Fuzz {
     fn calm_down(&mut self) -> Result<(), Violation> {
         self.is_faulty = false;
         self.world.machine().set_trouble(crate::machine::Trouble::default());
+        for &device in &self.devices {
+            self.world.machine().slow_link(device, crate::cost::ONE);
+        }
         for event in std::mem::take(&mut self.late).into_values() {
             self.world.step(event)?;
         }
