@@ -96,8 +96,32 @@ const OWNED: &[(&str, &[&str])] = &[
     ("tonic", &["server", "bench", "bench-gpu", "sublet"]),
     ("hyper", &["server"]),
     ("rten-gemm", &["device-cpu"]),
-    ("clap", &["sublet", "xtask", "bench", "bench-gpu", "bench-packing", "bench-sim", "conformance", "fuzz"]),
-    ("anyhow", &["sublet", "xtask", "bench", "bench-gpu", "bench-packing", "bench-sim", "conformance", "fuzz"]),
+    (
+        "clap",
+        &[
+            "sublet",
+            "xtask",
+            "bench",
+            "bench-gpu",
+            "bench-packing",
+            "bench-sim",
+            "conformance",
+            "fuzz",
+        ],
+    ),
+    (
+        "anyhow",
+        &[
+            "sublet",
+            "xtask",
+            "bench",
+            "bench-gpu",
+            "bench-packing",
+            "bench-sim",
+            "conformance",
+            "fuzz",
+        ],
+    ),
 ];
 
 /// Crates below `engine`: they are told the time and given bytes.
@@ -263,7 +287,9 @@ impl Source {
     }
 
     fn is_test(&self) -> bool {
-        self.path.components().any(|part| part.as_os_str() == "tests")
+        self.path
+            .components()
+            .any(|part| part.as_os_str() == "tests" || part.as_os_str() == "benches")
             || self.path.file_stem().is_some_and(|stem| stem == "tests" || stem == "build")
     }
 }

@@ -59,7 +59,7 @@ impl Residency {
     /// Takes the last segment off, arrived or not, and returns its pages.
     pub(crate) fn pop(&mut self) -> Vec<PageId> {
         let (bytes, pages) = self.segments.pop().expect("a segment to take off");
-        self.bytes = self.bytes - bytes;
+        self.bytes -= bytes;
         self.pages -= pages.len() as u32;
         self.resident = self.resident.min(self.segments.len() as u32);
         pages

@@ -25,8 +25,7 @@ impl Trace<'_> {
 
 /// Starts an engine on the devices asked for.
 pub fn start(options: &Devices, config: EngineConfig) -> Result<(Engine, Trace<'_>)> {
-    let config =
-        EngineConfig { policy: options.policy, precision: options.precision, ..config };
+    let config = EngineConfig { policy: options.policy, precision: options.precision, ..config };
     // Compiled kernels lie beside the packed models.
     let cache = config.store.with_file_name("kernels");
     let open = OpenOptions { cache: Some(&cache), trace: options.trace.is_some() };

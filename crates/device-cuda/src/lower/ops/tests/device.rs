@@ -56,7 +56,6 @@ impl Compiled {
 /// A lane's view of the device.
 pub fn gpu(context: &Arc<Context>, cache: Arc<dyn Cache>) -> Result<Gpu, CudaError> {
     Ok(Gpu {
-        context: context.clone(),
         jit: Arc::new(Jit::new(context.clone(), cache.clone())?),
         tuning: Arc::new(Tuning::new(context.clone(), cache)),
         blas: crate::blas::Blas::new()?,

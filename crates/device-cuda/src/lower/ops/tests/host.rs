@@ -97,7 +97,6 @@ impl Target for Host {
                 Argument::U32(value) => format!("{value}u"),
                 Argument::I64(value) => format!("{value}ll"),
                 Argument::F32(value) => format!("f32_bits({:#x}u)", value.to_bits()),
-                Argument::F64(value) => format!("f64_bits({:#x}ull)", value.to_bits()),
             })
             .collect();
         let synchronises = launch.source.contains("_sync") || launch.source.contains("__sync");
