@@ -42,14 +42,14 @@ fn a_step_runs_before_later_segments_arrive() {
 #[test]
 fn a_run_after_eviction_and_reload_gives_the_same_bits() {
     let (one, two) = (three_segments(1), three_segments(50));
-    let rig = Rig::new("cpu,memory=256KiB");
+    // Three pages hold one model of three segments.
+    let rig = Rig::new("cpu,memory=3KiB,page=1KiB");
     rig.attach(1, &one);
     rig.attach(2, &two);
     let input = [indices(&[0, 7, 3])];
     let (wanted_one, wanted_two) = (one.solo(&input).unwrap(), two.solo(&input).unwrap());
     assert_ne!(wanted_one, wanted_two);
     for _ in 0..5 {
-        // Four pages hold one model of three segments.
         rig.load_now(1, 0..3);
         assert_eq!(rig.run(1, &one, &input), wanted_one);
         rig.evict(1, 0..3);
@@ -68,7 +68,7 @@ fn a_partly_resident_model_needs_only_the_rest() {
     rig.attach(0, &model);
     rig.load_now(0, 0..3);
     rig.evict(0, 1..3);
-    assert_eq!(rig.device.usage().resident_bytes, Bytes::from_kib(64));
+    assert_eq!(rig.device.usage().resident_bytes, Bytes(512));
     let copied = rig.device.usage().copied_bytes;
     rig.load_now(0, 1..3);
     assert_eq!(rig.device.usage().copied_bytes.0 - copied.0, 2048);
@@ -79,7 +79,7 @@ fn a_partly_resident_model_needs_only_the_rest() {
 #[test]
 fn loads_stay_within_the_budget() {
     let model = three_segments(4);
-    let rig = Rig::new("cpu,memory=128KiB");
+    let rig = Rig::new("cpu,memory=2KiB,page=1KiB");
     rig.attach(0, &model);
     rig.load(5, 0, 0..3);
     rig.launch(1, 0, model.plan(&[&[1]]), one(&[indices(&[0])]));
@@ -94,7 +94,7 @@ fn loads_stay_within_the_budget() {
         }
     }
     assert!(errors.iter().all(|error| matches!(error, DeviceError::OutOfMemory { .. })));
-    assert_eq!(rig.device.usage().resident_bytes, Bytes::from_kib(128));
+    assert_eq!(rig.device.usage().resident_bytes, Bytes(1536));
 }
 
 #[test]
