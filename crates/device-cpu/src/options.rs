@@ -37,7 +37,7 @@ impl Default for CpuOptions {
 pub const GRAIN: Bytes = Bytes(64);
 
 impl CpuOptions {
-    /// The budget in units of [`GRAIN`].
+    /// The budget in units of 64 bytes.
     pub fn grains(&self) -> u32 {
         let bytes = u64::from(self.pages()) * self.page_bytes.0;
         u32::try_from(bytes / GRAIN.0).unwrap_or(u32::MAX)
