@@ -7,6 +7,8 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.error
+import urllib.request
 
 import numpy as np
 import onnx
@@ -130,6 +132,13 @@ class Server:
                 break
         assert self.http and self.grpc and self.metrics, self.errors()
 
+    def is_ready(self):
+        try:
+            with urllib.request.urlopen(f"http://{self.http}/v2/health/ready", timeout=10) as answer:
+                return answer.status == 200
+        except urllib.error.HTTPError:
+            return False
+
     def errors(self):
         self.log.seek(0)
         return self.log.read()
@@ -152,5 +161,7 @@ def server(tmp_path_factory):
     repository = tmp_path_factory.mktemp("repository")
     write_repository(repository)
     server = Server(repository, "--model-control-mode", "explicit", "--load-model", "*", "--allow-shared-memory")
+    # It listens before its models are loaded.
+    wait_until(server.is_ready)
     yield server
     server.stop()
