@@ -208,7 +208,8 @@ impl Scheduler {
         let ahead = Urgency { class: u32::MAX, when: Time::MAX };
         let may_come_ahead = model.is_pinned() && model.failures == 0;
         let urgency = outlook.urgency.or(may_come_ahead.then_some(ahead)).filter(|_| wants);
-        if wanting.rekey(id, &mut model.indexed.wanting, urgency) {
+        let moved = wanting.rekey(id, &mut model.indexed.wanting, urgency);
+        if moved {
             model.indexed.tried = false;
             self.replan = true;
         }
@@ -221,7 +222,8 @@ impl Scheduler {
             model.indexed.spreading = true;
             spreading.push(id);
         }
-        if model.indexed.wanting.is_none() {
+        // A claim of an urgency that the model has no more would keep others from the device for nothing.
+        if moved || model.indexed.wanting.is_none() {
             self.drop_claim(id);
         }
     }
