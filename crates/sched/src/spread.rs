@@ -61,10 +61,16 @@ impl Scheduler {
             return;
         }
         let worth = self.worth_of_copy(id);
-        let found = match options.iter().any(|option| self.may_give_way(option.device, id, worth)) {
-            true => self.place(id, urgency, Reach::IdleBelow(worth), &scope),
-            false => None,
-        };
+        let mut found =
+            match options.iter().any(|option| self.may_give_way(option.device, id, worth)) {
+                true => self.place(id, urgency, Reach::IdleBelow(worth), &scope),
+                false => None,
+            };
+        if found.is_none() && self.wanting.is_empty() {
+            // Nobody else waits for a link: then what is gained may cost as much.
+            let gain = stay.saturating_sub(copy.unwrap_or(stay));
+            found = self.place(id, urgency, Reach::IdleFor(gain), &scope);
+        }
         if let Some((option, victims)) = found {
             self.make_room(option.device, victims, out);
             self.load(option.device, id, option.source, out);

@@ -4,7 +4,7 @@ use crate::model::{Candidacy, Place};
 use crate::policy::{Candidate, Urgency};
 use crate::scheduler::Scheduler;
 use std::ops::Range;
-use sublet_units::{DeviceId, ModelId};
+use sublet_units::{DeviceId, ModelId, Time};
 
 /// What a load may take memory from.
 #[derive(Clone, Copy, Debug)]
@@ -13,6 +13,8 @@ pub(crate) enum Reach {
     Idle,
     /// Models that nobody waits for and that are worth less than this.
     IdleBelow(u64),
+    /// Models that nobody waits for, as long as less than this is lost by all of them.
+    IdleFor(Time),
     /// Also models with less urgent waiting requests.
     LessUrgent(Urgency),
 }
@@ -62,6 +64,13 @@ impl Scheduler {
             taken >= shortage
         })?;
         candidates.truncate(needed + 1);
+        if let Reach::IdleFor(gain) = reach {
+            let eviction = &self.config.policy.eviction;
+            let loss = |&(_, _, other, _): &_| eviction.loss(&self.candidate(device_id, other));
+            if candidates.iter().map(loss).fold(Time::ZERO, Time::saturating_add) >= gain {
+                return None;
+            }
+        }
 
         let mut surplus = taken - shortage;
         let mut victims = Victims::new();
@@ -99,6 +108,10 @@ impl Scheduler {
 
     /// What it is worth to keep what a device has of a model.
     pub(crate) fn worth_on(&self, device_id: DeviceId, id: ModelId) -> u64 {
+        self.config.policy.eviction.worth(&self.candidate(device_id, id))
+    }
+
+    fn candidate(&self, device_id: DeviceId, id: ModelId) -> Candidate {
         let (device, model) = (&self.devices[device_id], &self.models[id]);
         let resident = model.places.get(device_id).map_or(0, |place| place.resident);
         let bytes = match resident == model.segments() {
@@ -108,7 +121,7 @@ impl Scheduler {
         // What is left of a copy is one more beside the whole ones.
         let whole = model.places.usable().count() as u32;
         let is_usable = model.places.get(device_id).is_some_and(Place::is_usable);
-        self.config.policy.eviction.worth(&Candidate {
+        Candidate {
             resident: bytes,
             reload: device.host.rate.time(bytes),
             last_used: model.last_used,
@@ -116,6 +129,6 @@ impl Scheduler {
             copies: whole + u32::from(!is_usable),
             run: model.run_times.predict(1),
             is_there: true,
-        })
+        }
     }
 }
