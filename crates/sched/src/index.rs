@@ -201,7 +201,8 @@ impl Scheduler {
         let (mut copies, mut idle) = (0, false);
         for (device, _) in model.places.usable() {
             copies += 1;
-            idle |= devices[*device].has_idle_lane();
+            let device = &devices[*device];
+            idle |= device.has_idle_lane() && device.idle_lane_for(id).is_some();
         }
         let wants = copies == 0 && model.hopeless.is_none();
         // A pinned model comes ahead of requests, but after those of others.
