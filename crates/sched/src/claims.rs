@@ -29,7 +29,7 @@ impl Scheduler {
         let all;
         let scope = match before {
             Some(_) => {
-                all = self.devices.ids();
+                all = self.devices.ids().to_vec();
                 &all
             }
             None => scope,

@@ -7,6 +7,7 @@ use crate::policy::{LanePlan, Urgency};
 use crate::predict::{LinkRate, WHOLE};
 use crate::queue::Entry;
 use crate::rank::Ranking;
+use crate::spread::Appraisal;
 use std::collections::{BTreeSet, VecDeque};
 use std::ops::Range;
 use sublet_pool::Ledger;
@@ -47,8 +48,7 @@ pub(crate) struct Device {
     /// Predicted time of the runs that wait for this device, over all lanes.
     pub work: Time,
     pub claim: Option<Claim>,
-    /// What its least worthy idle model was worth, and until when that is taken to hold.
-    pub least: (u64, Time),
+    pub appraisal: Appraisal,
 }
 
 /// A stream of runs, with a share of the device's compute.
@@ -132,7 +132,7 @@ impl Device {
             pinned_pages: 0,
             work: Time::ZERO,
             claim: None,
-            least: (0, Time::ZERO),
+            appraisal: Appraisal::default(),
             spec,
         }
     }

@@ -212,15 +212,13 @@ impl Scheduler {
             model.indexed.tried = false;
             self.replan = true;
         }
-        model.indexed.spreads = outlook.starts
+        let spreads = outlook.starts
             && !idle
             && (1..devices.len()).contains(&copies)
             && !model.spec.pinned
             && model.failures == 0;
-        if model.indexed.spreads && !model.indexed.spreading {
-            model.indexed.spreading = true;
-            spreading.push(id);
-        }
+        let urgency = outlook.urgency.filter(|_| spreads);
+        spreading.rekey(id, &mut model.indexed.spreads, urgency);
         if model.indexed.wanting.is_none() {
             self.drop_claim(id);
         }

@@ -49,6 +49,7 @@ impl Scheduler {
         let pinned = model.spec.pinned;
         out.push(Command::Load { device: device_id, load, model: id, segments, pages, source });
         self.sync(device_id, id);
+        self.revalue(id);
         self.refresh(id);
         // While the link is busy, nobody is kept from starting.
         self.note_open(device_id);
@@ -95,7 +96,7 @@ impl Scheduler {
             model.avoid = None;
             self.end_lending(id, source.peer());
             self.note_freed(device_id);
-            self.devices[device_id].least.1 = Time::ZERO;
+            self.devices[device_id].appraisal.expire();
             self.respread = true;
         } else {
             let next = model.spec.segments[segment as usize + 1];
@@ -140,6 +141,7 @@ impl Scheduler {
             model.banned.insert(device_id);
         }
         model.indexed.tried = false;
+        self.revalue(id);
         self.end_lending(id, source.peer());
         self.note_freed(device_id);
         self.respread = true;
@@ -258,6 +260,14 @@ impl Scheduler {
         self.devices[device].ledger.evict(model, segments.clone());
         out.push(Command::Evict { device, model, segments, cause });
         self.sync(device, model);
+        self.revalue(model);
+    }
+
+    /// The number of a model's copies has changed, and so what each is worth.
+    fn revalue(&mut self, id: ModelId) {
+        for (device, _) in self.models[id].places.iter() {
+            self.devices[*device].appraisal.expire();
+        }
     }
 
     /// Rejects what waits for a model whose loads failed too often, or that no device can load any more.
@@ -279,7 +289,7 @@ impl Scheduler {
     /// Looks again at which models can be served at all, after devices or pinned models came or went, and rejects
     /// what waits for those that cannot.
     pub(crate) fn reassess(&mut self, out: &mut Vec<Command>) {
-        for id in self.models.ids() {
+        for id in self.models.ids().to_vec() {
             self.unassign(id);
             let hopeless = self.despair(id);
             let model = &mut self.models[id];

@@ -46,9 +46,7 @@ pub(crate) struct Indexed {
     /// Where it waits for busy models to end.
     pub claim: Option<DeviceId>,
     /// It might profit from one more copy.
-    pub spreads: bool,
-    /// It stands in the list of such models.
-    pub spreading: bool,
+    pub spreads: Option<Urgency>,
     /// No device could take it when it was tried last; only those that changed since need be tried.
     pub tried: bool,
     /// Until then, while what waits is served before `spread_copy`, no copy would serve it earlier.

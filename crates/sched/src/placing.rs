@@ -14,7 +14,7 @@ use sublet_units::{DeviceId, ModelId, Time};
 pub(crate) const CONSIDERED: usize = 8;
 
 /// How many devices are compared at once: of a thousand, some of these serve nearly as well as the best of all.
-pub(crate) const SCOPE: usize = 32;
+const SCOPE: usize = 32;
 
 impl Scheduler {
     /// Starts loads for models with waiting requests that are nowhere, the most urgent first. One that is pressing and
@@ -70,13 +70,26 @@ impl Scheduler {
     }
 
     /// All devices, from another one on each time.
-    pub(crate) fn look_round(&mut self) -> Vec<DeviceId> {
-        let mut devices = self.devices.ids();
-        if devices.len() > SCOPE {
-            self.looked = (self.looked + SCOPE) % devices.len();
-            devices.rotate_left(self.looked);
+    fn look_round(&mut self) -> Vec<DeviceId> {
+        let from = self.look_on();
+        let devices = self.devices.ids();
+        [&devices[from..], &devices[..from]].concat()
+    }
+
+    /// The first of these.
+    pub(crate) fn look_about(&mut self) -> Vec<DeviceId> {
+        let from = self.look_on();
+        let devices = self.devices.ids();
+        devices[from..].iter().chain(&devices[..from]).copied().take(SCOPE).collect()
+    }
+
+    fn look_on(&mut self) -> usize {
+        if self.devices.len() > SCOPE {
+            self.looked = (self.looked + SCOPE) % self.devices.len();
+            self.looked
+        } else {
+            0
         }
-        devices
     }
 
     pub(crate) fn make_room(&mut self, device: DeviceId, victims: Victims, out: &mut Vec<Command>) {
@@ -94,7 +107,17 @@ impl Scheduler {
         reach: Reach,
         scope: &[DeviceId],
     ) -> Option<(LoadOption, Victims)> {
-        let mut options = self.load_options(id, urgency, reach, scope);
+        let options = self.load_options(id, urgency, reach, scope);
+        self.choose(id, options, reach)
+    }
+
+    /// Picks the best of some devices where enough others make room.
+    pub(crate) fn choose(
+        &self,
+        id: ModelId,
+        mut options: Vec<LoadOption>,
+        reach: Reach,
+    ) -> Option<(LoadOption, Victims)> {
         while !options.is_empty() {
             let at = self.config.policy.placement.choose(id, &options)?;
             let option = options[at];

@@ -1,27 +1,52 @@
 //! Further copies of models that one device cannot serve soon enough.
 
 use crate::command::Command;
-use crate::placing::{CONSIDERED, SCOPE};
-use crate::policy::{Candidate, Urgency};
+use crate::placing::CONSIDERED;
+use crate::policy::Candidate;
 use crate::scheduler::Scheduler;
 use crate::victims::Reach;
 use sublet_units::{DeviceId, ModelId, Time};
 
-/// How long a device's least worth is taken to stay as it was.
+/// How long a device's models are taken to be worth what they were.
 const REMEMBERED: Time = Time::from_millis(100);
+
+/// What a device's models were worth at some time, so that a search for room among the least worthy ones need not begin
+/// where it would find too little.
+#[derive(Debug, Default)]
+pub(crate) struct Appraisal {
+    /// When it is to be made again.
+    until: Time,
+    /// The worth of each model that may have to give way, ascending, with its pages and those of all before it.
+    worths: Vec<(u64, u32)>,
+}
+
+impl Appraisal {
+    /// What its device has has changed.
+    pub fn expire(&mut self) {
+        self.until = Time::ZERO;
+    }
+
+    /// Pages of models worth less than so much.
+    fn pages_below(&self, limit: u64) -> u32 {
+        match self.worths.partition_point(|&(worth, _)| worth < limit) {
+            0 => 0,
+            count => self.worths[count - 1].1,
+        }
+    }
+}
 
 impl Scheduler {
     /// Loads further copies of models whose waiting requests would be done earlier with one. `grown`: a model whose queue
     /// has just grown; the others are looked at only when something else has changed.
     pub(crate) fn place_spreading(&mut self, grown: Option<ModelId>, out: &mut Vec<Command>) {
         if std::mem::take(&mut self.respread) && !self.spreading.is_empty() {
-            let mut spreading = std::mem::take(&mut self.spreading);
-            spreading.retain(|&id| self.still_spreads(id));
-            let mut first: Vec<(Urgency, ModelId)> =
-                spreading.iter().filter_map(|&id| Some((self.front(id)?.urgency, id))).collect();
-            self.spreading = spreading;
-            first.sort_unstable();
-            for (_, id) in first.into_iter().take(CONSIDERED) {
+            let mut first = [ModelId(0); CONSIDERED];
+            let mut count = 0;
+            for (at, (_, model)) in first.iter_mut().zip(self.spreading.iter()) {
+                *at = model;
+                count += 1;
+            }
+            for &id in &first[..count] {
                 self.spread(id, true, out);
             }
         }
@@ -30,15 +55,10 @@ impl Scheduler {
         }
     }
 
-    fn still_spreads(&mut self, id: ModelId) -> bool {
-        let Some(model) = self.models.get_mut(id) else { return false };
-        model.indexed.spreading = model.indexed.spreads;
-        model.indexed.spreads
-    }
-
     /// `changed`: something else than the model's queue has changed.
     fn spread(&mut self, id: ModelId, changed: bool, out: &mut Vec<Command>) {
-        let Some(model) = self.models.get(id).filter(|model| model.indexed.spreads) else { return };
+        let Some(model) = self.models.get(id) else { return };
+        let Some(urgency) = model.indexed.spreads else { return };
         let (until, known) = (model.indexed.spread_until, model.indexed.spread_copy);
         if self.now < model.indexed.spread_after {
             return;
@@ -47,57 +67,62 @@ impl Scheduler {
         if !changed && self.now < until && stay <= known {
             return;
         }
-        let mut scope = self.look_round();
-        scope.truncate(SCOPE);
-        let urgency = self.front(id).expect("a model that spreads has work").urgency;
-        let options = self.load_options(id, urgency, Reach::Idle, &scope);
+        let scope = self.look_about();
+        let mut options = self.load_options(id, urgency, Reach::Idle, &scope);
         let copy = options.iter().map(|option| option.finish).min();
-        let model = &mut self.models[id];
-        if !copy.is_some_and(|copy| self.config.policy.placement.spreads(stay, copy)) {
+        let placement = &self.config.policy.placement;
+        if !copy.is_some_and(|copy| placement.spreads(stay, copy)) {
             // Until the queue has grown by as much, or a copy's time has passed, the answer stays.
             let copy = copy.unwrap_or(stay.saturating_add(self.config.run_guess));
+            let model = &mut self.models[id];
             model.indexed.spread_copy = copy;
             model.indexed.spread_until = self.now.saturating_add(copy);
             return;
         }
+        let is_wanted = placement.choose(id, &options).is_some();
         let worth = self.worth_of_copy(id);
-        let found = match options.iter().any(|option| self.may_give_way(option.device, id, worth)) {
-            true => self.place(id, urgency, Reach::IdleBelow(worth), &scope),
-            false => None,
-        };
+        options.retain(|option| self.may_give_way(option.device, id, worth));
+        let found = self.choose(id, options, Reach::IdleBelow(worth));
         if let Some((option, victims)) = found {
             self.make_room(option.device, victims, out);
             self.load(option.device, id, option.source, out);
-        } else if self.config.policy.placement.choose(id, &options).is_some() {
+        } else if is_wanted {
             // All who could make room are worth more, and will be for a while.
             self.models[id].indexed.spread_after = self.now.saturating_add(stay);
-            for option in &options {
-                self.look_for_least(option.device);
-            }
         }
     }
 
     /// Whether a device may have room for a model among what is worth less than so much.
-    fn may_give_way(&self, device_id: DeviceId, id: ModelId, worth: u64) -> bool {
-        let device = &self.devices[device_id];
-        let (least, until) = device.least;
-        self.now >= until || least < worth || self.shortage(device_id, device, id) == 0
+    fn may_give_way(&mut self, device_id: DeviceId, id: ModelId, worth: u64) -> bool {
+        let shortage = self.shortage(device_id, &self.devices[device_id], id);
+        if shortage == 0 {
+            return true;
+        }
+        if self.now >= self.devices[device_id].appraisal.until {
+            self.appraise(device_id);
+        }
+        shortage <= self.devices[device_id].appraisal.pages_below(worth)
     }
 
-    /// Remembers for a while what the least worthy idle model of a device is worth.
-    fn look_for_least(&mut self, device_id: DeviceId) {
-        let device = &self.devices[device_id];
-        if self.now < device.least.1 {
-            return;
+    /// Remembers for a while what the models of a device are worth, those in use included, since they soon may not be.
+    fn appraise(&mut self, device_id: DeviceId) {
+        let mut worths = std::mem::take(&mut self.devices[device_id].appraisal.worths);
+        worths.clear();
+        for &other in &self.devices[device_id].tenants {
+            let model = &self.models[other];
+            let pages = model.places.get(device_id).map_or(0, |place| place.pages);
+            if pages > 0 && !model.is_pinned() {
+                worths.push((self.worth_on(device_id, other), pages));
+            }
         }
-        let is_idle = |&other: &ModelId| {
-            let place = self.models[other].places.get(device_id);
-            let candidacy = place.and_then(|place| place.candidacy);
-            candidacy.is_some_and(|candidacy| candidacy.queued.is_none())
-        };
-        let worths = device.tenants.iter().copied().filter(is_idle);
-        let least = worths.map(|other| self.worth_on(device_id, other)).min().unwrap_or(u64::MAX);
-        self.devices[device_id].least = (least, self.now.saturating_add(REMEMBERED));
+        worths.sort_unstable();
+        let mut sum = 0;
+        for (_, pages) in &mut worths {
+            sum += *pages;
+            *pages = sum;
+        }
+        let until = self.now.saturating_add(REMEMBERED);
+        self.devices[device_id].appraisal = Appraisal { until, worths };
     }
 
     /// From now until what waits for a model could have run where it is, or is coming to.
