@@ -65,6 +65,9 @@ pub enum Bench {
         /// Seeds of each point
         #[arg(long)]
         seeds: Option<u64>,
+        /// The first seed
+        #[arg(long)]
+        first: Option<u64>,
     },
     /// Published figures against simulated ones
     Plausibility,
@@ -121,13 +124,16 @@ pub fn run(bench: Bench, record: bool) -> Result<()> {
             let mut command = sim_command("sim");
             finish(command.args(["--requests", &requests.to_string()]), "sim", record)
         }
-        Bench::Policies { filter, seeds } => {
+        Bench::Policies { filter, seeds, first } => {
             let mut command = sim_command("policies");
             if let Some(filter) = filter {
                 command.args(["--filter", &filter]);
             }
             if let Some(seeds) = seeds {
                 command.args(["--seeds", &seeds.to_string()]);
+            }
+            if let Some(first) = first {
+                command.args(["--first", &first.to_string()]);
             }
             finish(&mut command, "policies", record)
         }

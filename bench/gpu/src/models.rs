@@ -6,7 +6,7 @@
 
 use crate::Common;
 use crate::exported::{Exported, Machine, Tensors, TorchBatch, difference_max};
-use crate::figures::{largest, median, ms, summary, write};
+use crate::figures::{largest, median, ms, summary, widened, write};
 use anyhow::{Context, Result, anyhow, bail};
 use clap::Args;
 use serde::{Deserialize, Serialize};
@@ -276,13 +276,6 @@ fn compare(plan: &Plan, output: &RunOutput, tensors: &Tensors, row: &mut Row) ->
         row.torch_difference_exact = Some(theirs);
     }
     Ok(())
-}
-
-fn widened(literal: &Literal) -> Literal {
-    match literal.to_f32s() {
-        Some(values) => Literal::f32(literal.shape(), &values),
-        None => literal.clone(),
-    }
 }
 
 fn warm(

@@ -59,9 +59,12 @@ enum Task {
         /// Only scenarios whose name contains this
         #[arg(long, default_value = "")]
         filter: String,
-        /// Seeds of each point, instead of five
+        /// Seeds of each point, instead of five or as many as the scenario asks for
         #[arg(long)]
         seeds: Option<u64>,
+        /// The first seed
+        #[arg(long, default_value_t = 1)]
+        first: u64,
         #[command(flatten)]
         files: Files,
     },
@@ -78,8 +81,8 @@ fn main() -> Result<()> {
         Task::Sim { requests, filter, policy, files } => {
             speed::run(&Library::from(files), requests, &filter, policy)
         }
-        Task::Policies { filter, seeds, files } => {
-            policies::run(&Library::from(files), &filter, seeds)
+        Task::Policies { filter, seeds, first, files } => {
+            policies::run(&Library::from(files), &filter, seeds, first)
         }
         Task::Plausibility { files } => plausibility::run(&Library::from(files)),
     }
