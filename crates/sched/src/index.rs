@@ -187,7 +187,7 @@ impl Scheduler {
             model.places.retain(|(device, place)| {
                 let stays = place.pages > 0 || place.is_busy();
                 if !stays {
-                    devices[*device].tenants.remove(&id);
+                    devices[*device].tenants.remove(id);
                 }
                 stays
             });

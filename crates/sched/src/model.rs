@@ -206,12 +206,18 @@ impl Model {
         self.spec.segments.len() as u32
     }
 
+    /// Bytes of the segments before `first`.
+    pub fn bytes_before(&self, first: u32) -> Bytes {
+        match first {
+            0 => Bytes::ZERO,
+            _ if first == self.segments() => self.bytes,
+            _ => self.spec.segments[..first as usize].iter().copied().sum(),
+        }
+    }
+
     /// Bytes of the segments from `first` on.
     pub fn bytes_from(&self, first: u32) -> Bytes {
-        match first {
-            0 => self.bytes,
-            _ => self.spec.segments[first as usize..].iter().copied().sum(),
-        }
+        self.bytes - self.bytes_before(first)
     }
 
     pub fn may_start_another(&self, most: u32) -> bool {

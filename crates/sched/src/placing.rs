@@ -139,12 +139,14 @@ impl Scheduler {
     ) -> Vec<LoadOption> {
         let mut options = Vec::new();
         let model = &self.models[id];
+        let run = self.run_time(id);
         for &device_id in scope {
             let device = &self.devices[device_id];
+            let place = model.places.get(device_id);
             if !self.may_load(device_id, device, id, urgency) {
                 continue;
             }
-            let shortage = self.shortage(device_id, device, id);
+            let shortage = device.shortage(model, place);
             let mut room = device.idle_pages;
             if matches!(reach, Reach::LessUrgent(_)) {
                 room += device.queued_pages;
@@ -152,7 +154,8 @@ impl Scheduler {
             if shortage > room {
                 continue;
             }
-            let (source, arrival) = self.source(device_id, id);
+            let neighbours = self.neighbours(device_id, device);
+            let (source, arrival) = self.source(device_id, device, model, &neighbours);
             if source == Source::Host && !device.host.takes(self.now, self.config.loads_max) {
                 continue;
             }
@@ -161,11 +164,11 @@ impl Scheduler {
             options.push(LoadOption {
                 device: device_id,
                 source,
-                finish: arrival.max(backlog).saturating_add(self.run_time(id)),
+                finish: arrival.max(backlog).saturating_add(run),
                 free_pages: device.ledger.free(),
                 regret: device.host.rate.time(device.spec.page_bytes * u64::from(shortage)),
                 idle: device.has_idle_lane() && is_first,
-                neighbours: self.neighbours(device_id),
+                neighbours,
             });
         }
         let avoid = model.avoid;
@@ -210,14 +213,6 @@ impl Scheduler {
         let devices: Vec<DeviceId> = self.devices.iter().filter(could).map(|(id, _)| id).collect();
         let home = placement.home(id, devices.len());
         devices.get(home) == Some(&device_id)
-    }
-
-    /// Pages that must be evicted before a model can be loaded.
-    pub(crate) fn shortage(&self, device_id: DeviceId, device: &Device, id: ModelId) -> u32 {
-        let model = &self.models[id];
-        let resident = model.places.get(device_id).map_or(0, |place| place.resident);
-        let missing = device.pages_of(&model.spec.segments, resident as usize);
-        missing.saturating_sub(device.ledger.free())
     }
 
     pub(crate) fn run_time(&self, id: ModelId) -> Time {

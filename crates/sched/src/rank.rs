@@ -1,13 +1,13 @@
 //! Models in order of urgency.
 
 use crate::policy::Urgency;
-use std::collections::BTreeSet;
+use std::collections::VecDeque;
 use sublet_units::{ModelId, Time};
 
 /// Models with their urgencies, the most urgent first; equals in order of ids. An entry is one number, so that
-/// comparing is cheap.
+/// comparing is cheap; a sorted row instead of a tree, since most come and go near its ends.
 #[derive(Debug, Default)]
-pub(crate) struct Ranking(BTreeSet<u128>);
+pub(crate) struct Ranking(VecDeque<u128>);
 
 impl Ranking {
     /// Moves a model to another place, or in or out. Returns whether it got a new place.
@@ -21,10 +21,18 @@ impl Ranking {
             return false;
         }
         if let Some(old) = current.take() {
-            self.0.remove(&pack(old, model));
+            let at = self.0.binary_search(&pack(old, model)).expect("an entry that is there");
+            self.0.remove(at);
         }
         if let Some(key) = new {
-            self.0.insert(pack(key, model));
+            let key = pack(key, model);
+            match self.0.back() {
+                Some(last) if *last > key => {
+                    let at = self.0.binary_search(&key).expect_err("a model has one entry");
+                    self.0.insert(at, key);
+                }
+                _ => self.0.push_back(key),
+            }
         }
         *current = new;
         new.is_some()
@@ -35,7 +43,7 @@ impl Ranking {
     }
 
     pub fn first(&self) -> Option<(Urgency, ModelId)> {
-        self.0.first().map(|&key| unpack(key))
+        self.0.front().map(|&key| unpack(key))
     }
 
     pub fn iter(&self) -> impl Iterator<Item = (Urgency, ModelId)> {

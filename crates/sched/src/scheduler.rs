@@ -138,7 +138,7 @@ impl Scheduler {
     pub fn resident_bytes(&self, device: DeviceId, model: ModelId) -> Bytes {
         let Some(model) = self.models.get(model) else { return Bytes::ZERO };
         let resident = model.places.get(device).map_or(0, |place| place.resident);
-        model.spec.segments[..resident as usize].iter().copied().sum()
+        model.bytes_before(resident)
     }
 
     /// Pages of a device that nobody has; `None` for a device that is not there.
@@ -286,7 +286,7 @@ impl Scheduler {
         for (device, _) in model.places.iter() {
             let device = &mut self.devices[*device];
             assert!(device.ledger.residency(id).is_none(), "{id} leaves nothing behind");
-            device.tenants.remove(&id);
+            device.tenants.remove(id);
         }
         (self.replan, self.respread) = (true, true);
         out.push(Command::ModelGone { model: id });

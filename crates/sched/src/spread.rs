@@ -16,8 +16,8 @@ const REMEMBERED: Time = Time::from_millis(100);
 pub(crate) struct Appraisal {
     /// When it is to be made again.
     until: Time,
-    /// The worth of each model that may have to give way, ascending, with its pages and those of all before it.
-    worths: Vec<(u64, u32)>,
+    /// By magnitude of worth: pages of models worth no more than that.
+    pages: Vec<u32>,
 }
 
 impl Appraisal {
@@ -26,11 +26,21 @@ impl Appraisal {
         self.until = Time::ZERO;
     }
 
-    /// Pages of models worth less than so much.
+    /// Pages of all models worth less than so much, and of some worth a little more.
     fn pages_below(&self, limit: u64) -> u32 {
-        match self.worths.partition_point(|&(worth, _)| worth < limit) {
-            0 => 0,
-            count => self.worths[count - 1].1,
+        self.pages[magnitude(limit)]
+    }
+}
+
+const MAGNITUDES: usize = magnitude(u64::MAX) + 1;
+
+/// The power of two of a number, in four parts.
+const fn magnitude(worth: u64) -> usize {
+    match worth {
+        0..4 => worth as usize,
+        _ => {
+            let power = worth.ilog2();
+            (power as usize - 1) * 4 + (worth >> (power - 2) & 3) as usize
         }
     }
 }
@@ -94,11 +104,12 @@ impl Scheduler {
 
     /// Whether a device may have room for a model among what is worth less than so much.
     fn may_give_way(&mut self, device_id: DeviceId, id: ModelId, worth: u64) -> bool {
-        let shortage = self.shortage(device_id, &self.devices[device_id], id);
+        let (device, model) = (&self.devices[device_id], &self.models[id]);
+        let shortage = device.shortage(model, model.places.get(device_id));
         if shortage == 0 {
             return true;
         }
-        if self.now >= self.devices[device_id].appraisal.until {
+        if self.now >= device.appraisal.until {
             self.appraise(device_id);
         }
         shortage <= self.devices[device_id].appraisal.pages_below(worth)
@@ -106,23 +117,24 @@ impl Scheduler {
 
     /// Remembers for a while what the models of a device are worth, those in use included, since they soon may not be.
     fn appraise(&mut self, device_id: DeviceId) {
-        let mut worths = std::mem::take(&mut self.devices[device_id].appraisal.worths);
-        worths.clear();
-        for &other in &self.devices[device_id].tenants {
+        let mut pages = std::mem::take(&mut self.devices[device_id].appraisal.pages);
+        pages.clear();
+        pages.resize(MAGNITUDES, 0);
+        let device = &self.devices[device_id];
+        for other in device.tenants.iter() {
             let model = &self.models[other];
-            let pages = model.places.get(device_id).map_or(0, |place| place.pages);
-            if pages > 0 && !model.is_pinned() {
-                worths.push((self.worth_on(device_id, other), pages));
+            let place = model.places.get(device_id).expect("the place of a tenant");
+            if place.pages > 0 && !model.is_pinned() {
+                pages[magnitude(self.worth_on(device, model, place))] += place.pages;
             }
         }
-        worths.sort_unstable();
         let mut sum = 0;
-        for (_, pages) in &mut worths {
+        for pages in &mut pages {
             sum += *pages;
             *pages = sum;
         }
         let until = self.now.saturating_add(REMEMBERED);
-        self.devices[device_id].appraisal = Appraisal { until, worths };
+        self.devices[device_id].appraisal = Appraisal { until, pages };
     }
 
     /// From now until what waits for a model could have run where it is, or is coming to.
@@ -141,7 +153,7 @@ impl Scheduler {
     /// From now until a model could have been brought to some device.
     pub(crate) fn earliest_copy(&self, id: ModelId) -> Time {
         let arrival = |(device_id, device): (_, &crate::device::Device)| {
-            self.source(device_id, id).1.max(device.backlog(self.now))
+            self.arrival_on(device_id, device, id).max(device.backlog(self.now))
         };
         self.devices.iter().map(arrival).min().unwrap_or(Time::MAX)
     }
@@ -159,5 +171,24 @@ impl Scheduler {
             run: model.run_times.predict(1),
             is_there: false,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn magnitudes_rise_with_worths_and_leave_none_out() {
+        let mut last = 0;
+        for worth in (0..4096).chain((12..64).flat_map(|power| {
+            let step = 1u64 << (power - 2);
+            (4..8).flat_map(move |part| [part * step, (part + 1).saturating_mul(step) - 1])
+        })) {
+            let at = magnitude(worth);
+            assert!(at == last || at == last + 1, "{worth}: {at} after {last}");
+            last = at;
+        }
+        assert_eq!(magnitude(u64::MAX) + 1, MAGNITUDES);
     }
 }

@@ -1,6 +1,7 @@
 //! Which models make room for another.
 
-use crate::model::{Candidacy, Place};
+use crate::device::Device;
+use crate::model::{Candidacy, Model, Place};
 use crate::policy::{Candidate, Urgency};
 use crate::scheduler::Scheduler;
 use std::ops::Range;
@@ -32,16 +33,18 @@ impl Scheduler {
         reach: Reach,
     ) -> Option<Victims> {
         let device = &self.devices[device_id];
-        let shortage = self.shortage(device_id, device, id);
+        let model = &self.models[id];
+        let shortage = device.shortage(model, model.places.get(device_id));
         if shortage == 0 {
             return Some(Victims::new());
         }
         let claim = device.claim.as_ref().filter(|claim| claim.model == id);
         let mut candidates: Vec<(bool, u64, ModelId, u32)> = Vec::new();
-        for &other in &device.tenants {
-            let place = self.models[other].places.get(device_id).expect("the place of a tenant");
+        for other in device.tenants.iter() {
+            let model = &self.models[other];
+            let place = model.places.get(device_id).expect("the place of a tenant");
             let Some(Candidacy { pages, queued }) = place.candidacy else { continue };
-            let worth = self.worth_on(device_id, other);
+            let worth = self.worth_on(device, model, place);
             let is_in_reach = match (queued, reach) {
                 (None, Reach::IdleBelow(limit)) => worth < limit,
                 (None, _) => true,
@@ -98,22 +101,16 @@ impl Scheduler {
     }
 
     /// What it is worth to keep what a device has of a model.
-    pub(crate) fn worth_on(&self, device_id: DeviceId, id: ModelId) -> u64 {
-        let (device, model) = (&self.devices[device_id], &self.models[id]);
-        let resident = model.places.get(device_id).map_or(0, |place| place.resident);
-        let bytes = match resident == model.segments() {
-            true => model.bytes,
-            false => model.spec.segments[..resident as usize].iter().copied().sum(),
-        };
+    pub(crate) fn worth_on(&self, device: &Device, model: &Model, place: &Place) -> u64 {
+        let bytes = model.bytes_before(place.resident);
         // What is left of a copy is one more beside the whole ones.
         let whole = model.places.usable().count() as u32;
-        let is_usable = model.places.get(device_id).is_some_and(Place::is_usable);
         self.config.policy.eviction.worth(&Candidate {
             resident: bytes,
             reload: device.host.rate.time(bytes),
             last_used: model.last_used,
             uses: model.uses.at(self.now, self.config.use_half_life),
-            copies: whole + u32::from(!is_usable),
+            copies: whole + u32::from(!place.is_usable()),
             run: model.run_times.predict(1),
             is_there: true,
         })
