@@ -142,7 +142,8 @@ impl LinkRate {
     }
 
     pub fn time(&self, bytes: Bytes) -> Time {
-        Time(u64::try_from(u128::from(bytes.0) * u128::from(self.pace) >> 32).unwrap_or(u64::MAX))
+        let nanos = (u128::from(bytes.0) * u128::from(self.pace)) >> 32;
+        Time(u64::try_from(nanos).unwrap_or(u64::MAX))
     }
 
     fn settle(&mut self) {

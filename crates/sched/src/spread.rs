@@ -1,14 +1,16 @@
 //! Further copies of models that one device cannot serve soon enough.
 
 use crate::command::Command;
+use crate::model::Place;
 use crate::placing::CONSIDERED;
 use crate::policy::Candidate;
 use crate::scheduler::Scheduler;
 use crate::victims::Reach;
 use sublet_units::{DeviceId, ModelId, Time};
 
-/// How long a device's models are taken to be worth what they were.
-const REMEMBERED: Time = Time::from_millis(100);
+/// How long a device's models are taken to be worth what they were, as a part of the half-life of their use: meanwhile
+/// they lose a hundredth of it.
+const REMEMBERED: u64 = 64;
 
 /// What a device's models were worth at some time, so that a search for room among the least worthy ones need not begin
 /// where it would find too little.
@@ -78,10 +80,15 @@ impl Scheduler {
             return;
         }
         let scope = self.look_about();
+        let worth = self.worth_of_copy(id);
+        if !scope.iter().any(|&device| self.may_give_way(device, id, worth)) {
+            // All who could make room are worth more, and will be for a while.
+            self.models[id].indexed.spread_after = self.now.saturating_add(stay);
+            return;
+        }
         let mut options = self.load_options(id, urgency, Reach::Idle, &scope);
         let copy = options.iter().map(|option| option.finish).min();
-        let placement = &self.config.policy.placement;
-        if !copy.is_some_and(|copy| placement.spreads(stay, copy)) {
+        if !copy.is_some_and(|copy| self.config.policy.placement.spreads(stay, copy)) {
             // Until the queue has grown by as much, or a copy's time has passed, the answer stays.
             let copy = copy.unwrap_or(stay.saturating_add(self.config.run_guess));
             let model = &mut self.models[id];
@@ -89,15 +96,12 @@ impl Scheduler {
             model.indexed.spread_until = self.now.saturating_add(copy);
             return;
         }
-        let is_wanted = placement.choose(id, &options).is_some();
-        let worth = self.worth_of_copy(id);
+        let is_wanted = self.config.policy.placement.choose(id, &options).is_some();
         options.retain(|option| self.may_give_way(option.device, id, worth));
-        let found = self.choose(id, options, Reach::IdleBelow(worth));
-        if let Some((option, victims)) = found {
+        if let Some((option, victims)) = self.choose(id, options, Reach::IdleBelow(worth)) {
             self.make_room(option.device, victims, out);
             self.load(option.device, id, option.source, out);
         } else if is_wanted {
-            // All who could make room are worth more, and will be for a while.
             self.models[id].indexed.spread_after = self.now.saturating_add(stay);
         }
     }
@@ -105,9 +109,10 @@ impl Scheduler {
     /// Whether a device may have room for a model among what is worth less than so much.
     fn may_give_way(&mut self, device_id: DeviceId, id: ModelId, worth: u64) -> bool {
         let (device, model) = (&self.devices[device_id], &self.models[id]);
-        let shortage = device.shortage(model, model.places.get(device_id));
+        let place = model.places.get(device_id);
+        let shortage = device.shortage(model, place);
         if shortage == 0 {
-            return true;
+            return !place.is_some_and(Place::is_usable);
         }
         if self.now >= device.appraisal.until {
             self.appraise(device_id);
@@ -133,7 +138,7 @@ impl Scheduler {
             sum += *pages;
             *pages = sum;
         }
-        let until = self.now.saturating_add(REMEMBERED);
+        let until = self.now.saturating_add(Time(self.config.use_half_life.0 / REMEMBERED));
         self.devices[device_id].appraisal = Appraisal { until, pages };
     }
 
