@@ -23,6 +23,9 @@ const PAUSES: usize = 8;
 /// that nobody waits for their end soon.
 const UNMAP_BEHIND_BYTES: usize = 16 << 20;
 
+/// Stale mappings that may wait for that.
+const STALE_MAX: usize = 1024;
+
 /// A copy on its way.
 struct Copy {
     load: LoadId,
@@ -130,8 +133,12 @@ impl Link<'_> {
             if !self.unmap_one() {
                 std::hint::spin_loop();
             }
-        } else if self.flying_bytes() < UNMAP_BEHIND_BYTES || !self.unmap_one() {
-            (0..PAUSES).for_each(|_| breathe());
+        } else {
+            let may_unmap =
+                self.flying_bytes() >= UNMAP_BEHIND_BYTES || self.stale.len() > STALE_MAX;
+            if !may_unmap || !self.unmap_one() {
+                (0..PAUSES).for_each(|_| breathe());
+            }
         }
         while let Some(copy) = self.flying.front() {
             match copy.done.is_done() {
