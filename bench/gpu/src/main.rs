@@ -1,6 +1,7 @@
 //! The GPU benchmark: Sublet on a CUDA device against PyTorch on the same GPU in the same run. `bench/gpu.sh` exports
 //! the models, times PyTorch, and calls this; each task prints a line with its figures last.
 
+mod client;
 mod compare;
 mod exported;
 mod figures;

@@ -7,6 +7,7 @@ use crate::driver::{Context, CudaError, Stream};
 use crate::jit::Jit;
 use crate::lane::Lane;
 use crate::link;
+use crate::link_rate::LINK_RATE_GUESS;
 use crate::lower::Gpu;
 use crate::memory::{Pages, Pinner, Region};
 use crate::options::CudaOptions;
@@ -44,9 +45,6 @@ struct Queues {
     /// By lane.
     launches: Vec<Sender<Launch>>,
 }
-
-/// Bytes per second of a link that nobody has measured: the scheduler's first guess, which it corrects.
-const LINK_RATE_GUESS: u64 = 50_000_000_000;
 
 /// What stays free of a device's memory, in parts of ten, when no budget is given: for arenas, libraries, kernels.
 const SPARED_TENTHS: u64 = 2;
@@ -93,6 +91,7 @@ impl CudaDevice {
             page_bytes: options.page_bytes,
             pages: pages.count(),
             lanes: options.lanes,
+            // The scheduler's first guess, which it corrects.
             link_rate: Some(LINK_RATE_GUESS),
             arena_bytes_max: options.arena_max,
         };
@@ -107,11 +106,13 @@ impl CudaDevice {
         })
     }
 
-    /// Spans of copies and runs since the last call, when tracing is on. Times are counted from that call.
+    /// Spans of copies and runs since the last call (of a device that is started), when tracing is on. Times are counted
+    /// from that call; the host's threads are first noted after one.
     pub fn take_trace(&self) -> Result<Vec<Span>, DeviceError> {
         let failed = |error: CudaError| error.at("tracing");
         self.shared.context.make_current().map_err(failed)?;
-        self.shared.trace.as_ref().map_or(Ok(Vec::new()), Trace::take).map_err(failed)
+        let Some(trace) = &self.shared.trace else { return Ok(Vec::new()) };
+        trace.take(&**self.shared.clock()).map_err(failed)
     }
 
     /// Free bytes of the GPU's memory, as the driver sees them: for tests that look for leaks.

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
-use sublet_device::{Completion, Device, Image, Launch, LazyPlan, Load, ManualClock, Part};
+use sublet_device::{
+    Completion, Device, DeviceError, Image, Launch, LazyPlan, Load, ManualClock, Part, PlanSource,
+};
 use sublet_device_cpu::Evaluator;
 use sublet_device_cuda::{CudaDevice, CudaOptions, NoCache};
 use sublet_graph::{Graph, Literal, RewriteOptions};
@@ -83,7 +85,7 @@ impl Packed {
         vec![Literal::f32(&shape, &values)]
     }
 
-    fn plan(&self, shape: &[usize]) -> Plan {
+    pub fn plan(&self, shape: &[usize]) -> Plan {
         let shapes = [Some(shape.to_vec())];
         let options = CompileOptions::default();
         let image = &*self.image;
@@ -94,6 +96,15 @@ impl Packed {
     pub fn on_cpu(&self, inputs: &[Literal]) -> Vec<Literal> {
         let plan = self.plan(inputs[0].shape());
         sublet_device_cpu::run_plan(&plan, &self.image, inputs).unwrap()
+    }
+}
+
+/// A plan that is made already.
+struct Again(Arc<Plan>);
+
+impl PlanSource for Again {
+    fn plan(&self) -> Result<Arc<Plan>, DeviceError> {
+        Ok(self.0.clone())
     }
 }
 
@@ -152,6 +163,13 @@ impl Rig {
         let plan = Arc::new(LazyPlan::new(move || Ok(plan.clone())));
         let parts = vec![Part { rows: 1, inputs: inputs.to_vec() }];
         self.device.launch(Launch { run: RunId(run), lane: LaneId(lane), model, plan, parts });
+    }
+
+    /// Launches a plan that may have run before, on lane 0.
+    pub fn launch_again(&self, run: u64, model: ModelId, plan: &Arc<Plan>, inputs: &[Literal]) {
+        let plan = Arc::new(Again(plan.clone()));
+        let parts = vec![Part { rows: 1, inputs: inputs.to_vec() }];
+        self.device.launch(Launch { run: RunId(run), lane: LaneId(0), model, plan, parts });
     }
 
     /// Waits for a run and for so many segments, in any order; the run's outputs.
