@@ -1,9 +1,10 @@
-//! Medians, and results written as JSON.
+//! Medians, values of half precision in f32, and results written as JSON.
 
 use anyhow::{Context, Result};
 use serde::Serialize;
 use std::fs;
 use std::path::Path;
+use sublet_graph::Literal;
 
 /// The middle value; the upper of two.
 pub fn median(values: &[f64]) -> f64 {
@@ -25,6 +26,14 @@ pub fn largest(values: &[f64]) -> f64 {
 /// Milliseconds.
 pub fn ms(span: impl Into<std::time::Duration>) -> f64 {
     span.into().as_secs_f64() * 1e3
+}
+
+/// The values in f32; what is no floating-point tensor stays.
+pub fn widened(literal: &Literal) -> Literal {
+    match literal.to_f32s() {
+        Some(values) => Literal::f32(literal.shape(), &values),
+        None => literal.clone(),
+    }
 }
 
 /// Writes a result file into the folder of results.

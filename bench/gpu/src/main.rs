@@ -1,6 +1,8 @@
 //! The GPU benchmark: Sublet on a CUDA device against PyTorch on the same GPU in the same run. `bench/gpu.sh` exports
 //! the models, times PyTorch, and calls this; each task prints a line with its figures last.
 
+mod client;
+mod compare;
 mod exported;
 mod figures;
 mod isolated;
@@ -50,6 +52,8 @@ pub struct Common {
 enum Task {
     /// Each model: outputs against PyTorch's, warm and cold latency, ratios to PyTorch and to the floor
     Models(models::Options),
+    /// Each node of a model against exact arithmetic on the same inputs, the least exact first
+    Compare(compare::Options),
     /// Many models cycled so that every request swaps one in: bytes per second against the link
     Throughput(throughput::Options),
     /// Copies of models in a quarter of their memory under concurrent requests, every output compared
@@ -93,6 +97,7 @@ fn main() -> Result<()> {
     let Cli { task, common } = Cli::parse();
     match task {
         Task::Models(options) => models::run(&common, &options),
+        Task::Compare(options) => compare::run(&common, &options),
         Task::Throughput(options) => throughput::run(&common, &options),
         Task::Soak(options) => soak::run(&common, &options),
         Task::Serve(options) => serve::run(&common, &options),

@@ -1,12 +1,13 @@
 //! Each model on its own: right, warm, cold.
 //!
 //! Warm is what the device says a run took from its first step to its last. Cold is what a caller waits who has a load
-//! and a run enqueued together, less the copying back of outputs, which PyTorch's figures do not contain either.
+//! and a run enqueued together, less the copying back of outputs, which PyTorch's figures do not contain either. Staging
+//! and bringing inputs is part of it, though PyTorch has them on the GPU beforehand: `cold_input_ms` tells their share.
 //! `remapped` is the same after the model's pages were given to another model, so that mapping them is part of it.
 
 use crate::Common;
 use crate::exported::{Exported, Machine, Tensors, TorchBatch, difference_max};
-use crate::figures::{largest, median, ms, summary, write};
+use crate::figures::{largest, median, ms, summary, widened, write};
 use anyhow::{Context, Result, anyhow, bail};
 use clap::Args;
 use serde::{Deserialize, Serialize};
@@ -37,6 +38,9 @@ pub struct Options {
     /// Go on after the models that the result file has already
     #[arg(long)]
     resume: bool,
+    /// Begin with no further model after so many seconds: what is left can be measured later with --resume
+    #[arg(long)]
+    time_limit: Option<f64>,
 }
 
 /// A model that takes long is run less often when warm.
@@ -77,6 +81,11 @@ struct Row {
     cold_wall_ms: Option<f64>,
     cold_remapped_ms: Option<f64>,
     cold_stalled_ms: Option<f64>,
+    /// From the start of a run until its inputs are on the device.
+    #[serde(default)]
+    cold_input_ms: Option<f64>,
+    #[serde(default)]
+    warm_input_ms: Option<f64>,
     floor_ms: Option<f64>,
     torch_load_ms: Option<f64>,
     torch: Option<TorchBatch>,
@@ -97,7 +106,12 @@ pub fn run(common: &Common, options: &Options) -> Result<()> {
     let (device, tracer) = common.open_traced(&common.device, options.trace)?;
     let direct = Direct::new(device);
     println!("{} on {}", heading(), direct.device().info().name);
+    let began = Instant::now();
     for exported in Exported::all(common)? {
+        if options.time_limit.is_some_and(|limit| began.elapsed().as_secs_f64() > limit) {
+            println!("the time is up; --resume measures the models that are left");
+            break;
+        }
         let done = |row: &Row| row.model == exported.case.model && row.dtype == exported.case.dtype;
         if report.rows.iter().any(done) {
             continue;
@@ -248,12 +262,13 @@ fn measure(
     warm(direct, subject, &plan, &inputs, options, row)?;
     if cold {
         let want = &first.parts[0];
-        let (kept, wall, stalled) = colds(direct, subject, &plan, &inputs, want, options, false)?;
-        let (remapped, _, _) = colds(direct, subject, &plan, &inputs, want, options, true)?;
-        row.cold_ms = Some(kept);
-        row.cold_wall_ms = Some(wall);
-        row.cold_stalled_ms = Some(stalled);
-        row.cold_remapped_ms = Some(remapped);
+        let kept = colds(direct, subject, &plan, &inputs, want, options, false)?;
+        let remapped = colds(direct, subject, &plan, &inputs, want, options, true)?;
+        row.cold_ms = Some(kept.cold);
+        row.cold_wall_ms = Some(kept.wall);
+        row.cold_stalled_ms = Some(kept.stalled);
+        row.cold_input_ms = Some(kept.input);
+        row.cold_remapped_ms = Some(remapped.cold);
     }
     ratios(exported, machine, batch, row);
     Ok(())
@@ -278,13 +293,6 @@ fn compare(plan: &Plan, output: &RunOutput, tensors: &Tensors, row: &mut Row) ->
     Ok(())
 }
 
-fn widened(literal: &Literal) -> Literal {
-    match literal.to_f32s() {
-        Some(values) => Literal::f32(literal.shape(), &values),
-        None => literal.clone(),
-    }
-}
-
 fn warm(
     direct: &Direct,
     subject: &Subject,
@@ -293,7 +301,7 @@ fn warm(
     options: &Options,
     row: &mut Row,
 ) -> Result<()> {
-    let (mut device, mut wall) = (Vec::new(), Vec::new());
+    let (mut device, mut wall, mut input) = (Vec::new(), Vec::new(), Vec::new());
     let start = Instant::now();
     while device.len() < options.warm
         && (device.len() < WARM_FEWEST || start.elapsed().as_secs_f64() < WARM_SECONDS_MAX)
@@ -302,14 +310,26 @@ fn warm(
         let output = direct.run(subject.attached, plan.clone(), inputs.to_vec())?;
         wall.push(ms(began.elapsed()));
         device.push(ms(output.timing.compute));
+        input.push(ms(output.timing.input));
     }
     row.warm_ms = Some(median(&device));
     row.warm_wall_ms = Some(median(&wall));
+    row.warm_input_ms = Some(median(&input));
     row.warm_runs = device.len();
     Ok(())
 }
 
-/// Medians of cold, its wall time, and the waiting for weights in it. Every output must be that of the warm run.
+/// Medians of cold runs, in milliseconds.
+struct Cold {
+    cold: f64,
+    /// With the copying back of outputs.
+    wall: f64,
+    /// Waiting for weights, and between pieces.
+    stalled: f64,
+    input: f64,
+}
+
+/// Cold runs, of which every output must be that of the warm run.
 fn colds(
     direct: &Direct,
     subject: &Subject,
@@ -318,8 +338,9 @@ fn colds(
     want: &[Literal],
     options: &Options,
     give_pages_away: bool,
-) -> Result<(f64, f64, f64)> {
+) -> Result<Cold> {
     let (mut cold, mut wall, mut stalled) = (Vec::new(), Vec::new(), Vec::new());
+    let mut input = Vec::new();
     // The first one makes what cold runs need once.
     for repeat in 0..=options.cold {
         direct.evict(subject.attached);
@@ -342,9 +363,15 @@ fn colds(
             cold.push(span - ms(output.timing.output));
             wall.push(span);
             stalled.push(ms(output.timing.stalled));
+            input.push(ms(output.timing.input));
         }
     }
-    Ok((median(&cold), median(&wall), median(&stalled)))
+    Ok(Cold {
+        cold: median(&cold),
+        wall: median(&wall),
+        stalled: median(&stalled),
+        input: median(&input),
+    })
 }
 
 /// One cold run on its own, with its pages mapped before, as a timeline.
@@ -371,7 +398,7 @@ fn trace_cold(
         // The last one stays: those before it make what cold runs need once.
         tracer.write(&common.out.join(&name))?;
     }
-    // A first warm run is also done action by action.
+    // The first warm run since the trace was written is also done action by action.
     direct.run(attached, plan.clone(), inputs.clone())?;
     let name = format!("actions-{}-{}.json", exported.case.model, exported.case.dtype);
     tracer.write(&common.out.join(&name))?;

@@ -2,20 +2,20 @@
 //! time that the device spent on it.
 
 use crate::Common;
+use crate::client::Client;
 use crate::exported::Exported;
 use crate::figures::{median, ms, quantile, summary, write};
 use crate::served::{self, Policy, Served};
+
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 use serde_json::json;
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use sublet_engine::{Engine, ModelStatistics};
 use sublet_server::ServerConfig;
 use sublet_server::pb::ModelInferRequest;
-use sublet_server::pb::grpc_inference_service_client::GrpcInferenceServiceClient;
 use sublet_server::pb::model_infer_request::InferInputTensor;
-use tonic::transport::{Channel, Endpoint};
 
 #[derive(Args)]
 pub struct Options {
@@ -36,20 +36,19 @@ pub fn run(common: &Common, options: &Options) -> Result<()> {
         let name = format!("{}-{}", exported.case.model, exported.case.dtype);
         served.add(&name, served::file(&exported)?)?;
         let request = grpc_request(&name, &exported)?;
-        let (walls, device) =
-            runtime.block_on(measure(&served.engine, address, request, options.requests))?;
+        let (walls, parts) = measure(&served.engine, address, &request, options.requests)?;
         let p50 = median(&walls);
-        let [input, compute, output] = device;
+        let Parts { engine, input, compute, output } = parts;
         lines.push(format!(
-            "serve {name}: gRPC p50 {:.1} us p99 {:.1} us; device: input {:.1} compute {:.1} output {:.1} us; \
-             added to compute {:.1} us, to input, compute and output {:.1} us",
-            p50 * 1e3, quantile(&walls, 0.99) * 1e3, input * 1e3, compute * 1e3, output * 1e3,
+            "serve {name}: gRPC p50 {:.1} us p99 {:.1} us; in the engine {:.1} us; device: input {:.1} compute {:.1} \
+             output {:.1} us; added to compute {:.1} us, to input, compute and output {:.1} us",
+            p50 * 1e3, quantile(&walls, 0.99) * 1e3, engine * 1e3, input * 1e3, compute * 1e3, output * 1e3,
             (p50 - compute) * 1e3, (p50 - input - compute - output) * 1e3
         ));
         rows.push(json!({
             "model": exported.case.model, "dtype": exported.case.dtype, "requests": walls.len(),
-            "p50_ms": p50, "p99_ms": quantile(&walls, 0.99), "input_ms": input, "compute_ms": compute,
-            "output_ms": output,
+            "p50_ms": p50, "p99_ms": quantile(&walls, 0.99), "engine_ms": engine, "input_ms": input,
+            "compute_ms": compute, "output_ms": output,
         }));
     }
     runtime.block_on(running.shutdown(Duration::from_secs(5)));
@@ -74,29 +73,30 @@ fn grpc_request(name: &str, exported: &Exported) -> Result<ModelInferRequest> {
     })
 }
 
-/// Milliseconds of each request, and the mean milliseconds that the device spent on its parts.
-async fn measure(
+/// Mean milliseconds of a request's parts within the engine.
+struct Parts {
+    /// From the engine's taking it to its answer.
+    engine: f64,
+    input: f64,
+    compute: f64,
+    output: f64,
+}
+
+/// Milliseconds of each request as its client sees it, and the mean of its parts.
+fn measure(
     engine: &Engine,
     address: SocketAddr,
-    request: ModelInferRequest,
+    request: &ModelInferRequest,
     requests: usize,
-) -> Result<(Vec<f64>, [f64; 3])> {
-    let endpoint = Endpoint::from_shared(format!("http://{address}"))?.tcp_nodelay(true);
-    let channel: Channel = endpoint.connect().await?;
-    let limit = 256 << 20;
-    let mut client = GrpcInferenceServiceClient::new(channel)
-        .max_decoding_message_size(limit)
-        .max_encoding_message_size(limit);
+) -> Result<(Vec<f64>, Parts)> {
+    let mut client = Client::connect(address, request)?;
     for _ in 0..requests / 10 + 3 {
-        client.model_infer(request.clone()).await?;
+        client.ask()?;
     }
     let before = statistics(engine, &request.model_name)?;
     let mut walls = Vec::with_capacity(requests);
     for _ in 0..requests {
-        let sent = Instant::now();
-        let answer = client.model_infer(request.clone()).await?.into_inner();
-        walls.push(ms(sent.elapsed()));
-        ensure!(!answer.raw_output_contents.is_empty(), "an answer without tensors");
+        walls.push(ms(client.ask()?));
     }
     let after = statistics(engine, &request.model_name)?;
     ensure!(after.cold_starts == before.cold_starts, "a request was cold");
@@ -104,8 +104,12 @@ async fn measure(
         let (before, after) = (part(&before), part(&after));
         (after.ns - before.ns) as f64 / (after.count - before.count).max(1) as f64 / 1e6
     };
-    let parts =
-        [mean(|of| of.compute_input), mean(|of| of.compute_infer), mean(|of| of.compute_output)];
+    let parts = Parts {
+        engine: mean(|of| of.success),
+        input: mean(|of| of.compute_input),
+        compute: mean(|of| of.compute_infer),
+        output: mean(|of| of.compute_output),
+    };
     Ok((walls, parts))
 }
 

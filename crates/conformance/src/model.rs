@@ -67,6 +67,20 @@ impl Loaded {
         Ok(Loaded { model, image })
     }
 
+    /// The same model with every value that its nodes make among its outputs, in the order of the nodes, after its own.
+    pub fn watched(&self) -> Loaded {
+        let mut model = self.model.clone();
+        let own = model.graph.outputs.clone();
+        let made = model.graph.nodes.iter().flat_map(|node| node.outputs.iter().flatten());
+        let others: Vec<_> = made.copied().filter(|value| !own.contains(value)).collect();
+        model.graph.outputs.extend(others);
+        Loaded { model, image: self.image.clone() }
+    }
+
+    pub fn model(&self) -> &Model {
+        &self.model
+    }
+
     /// The packed weights.
     pub fn image(&self) -> &Arc<Image> {
         &self.image

@@ -2,11 +2,13 @@
 
 use crate::blas::Blas;
 use crate::cache::Cache;
+use crate::copiers;
 use crate::dnn::Dnn;
 use crate::driver::{Context, CudaError, Stream};
 use crate::jit::Jit;
 use crate::lane::Lane;
 use crate::link;
+use crate::link_rate::LINK_RATE_GUESS;
 use crate::lower::Gpu;
 use crate::memory::{Pages, Pinner, Region};
 use crate::options::CudaOptions;
@@ -44,9 +46,6 @@ struct Queues {
     /// By lane.
     launches: Vec<Sender<Launch>>,
 }
-
-/// Bytes per second of a link that nobody has measured: the scheduler's first guess, which it corrects.
-const LINK_RATE_GUESS: u64 = 50_000_000_000;
 
 /// What stays free of a device's memory, in parts of ten, when no budget is given: for arenas, libraries, kernels.
 const SPARED_TENTHS: u64 = 2;
@@ -93,6 +92,7 @@ impl CudaDevice {
             page_bytes: options.page_bytes,
             pages: pages.count(),
             lanes: options.lanes,
+            // The scheduler's first guess, which it corrects.
             link_rate: Some(LINK_RATE_GUESS),
             arena_bytes_max: options.arena_max,
         };
@@ -107,11 +107,13 @@ impl CudaDevice {
         })
     }
 
-    /// Spans of copies and runs since the last call, when tracing is on. Times are counted from that call.
+    /// Spans of copies and runs since the last call (of a device that is started), when tracing is on. Times are counted
+    /// from that call; the host's threads are first noted after one.
     pub fn take_trace(&self) -> Result<Vec<Span>, DeviceError> {
         let failed = |error: CudaError| error.at("tracing");
         self.shared.context.make_current().map_err(failed)?;
-        self.shared.trace.as_ref().map_or(Ok(Vec::new()), Trace::take).map_err(failed)
+        let Some(trace) = &self.shared.trace else { return Ok(Vec::new()) };
+        trace.take(&**self.shared.clock()).map_err(failed)
     }
 
     /// Free bytes of the GPU's memory, as the driver sees them: for tests that look for leaks.
@@ -158,13 +160,23 @@ impl Device for CudaDevice {
             }
             shared.pinner.run();
         });
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let count =
+            self.shared.options.copiers.map_or(copiers::count_for(cores), |count| count as usize);
+        let (copiers, threads) = copiers::copiers(count);
+        for (index, copier) in threads.into_iter().enumerate() {
+            self.spawn(format!("cuda{ordinal}-copy{index}"), move || copier.run());
+        }
+        let copiers = Arc::new(copiers);
         let mut launches = Vec::new();
         for lane in 0..self.shared.options.lanes as usize {
             let (sender, launch_queue) = channel();
             launches.push(sender);
             let (shared, kernels) = (self.shared.clone(), self.kernels.clone());
+            let copiers = copiers.clone();
             self.spawn(format!("cuda{ordinal}-lane{lane}"), move || {
-                let made = gpu(&shared, kernels).and_then(|gpu| Lane::new(&shared, lane, gpu));
+                let made =
+                    gpu(&shared, kernels).and_then(|gpu| Lane::new(&shared, lane, gpu, copiers));
                 match made {
                     Ok(mut lane) => lane.run(&launch_queue),
                     Err(error) => {

@@ -10,6 +10,9 @@ use std::collections::HashMap;
 use std::ffi::{CStr, CString, c_char};
 use std::sync::{Arc, Mutex, PoisonError};
 
+/// What the names of our kernels begin with in machine code: tools tell them from those of libraries by it.
+const PREFIX: &str = "sublet_";
+
 /// Compiles CUDA C++ for one device.
 pub struct Jit {
     context: Arc<Context>,
@@ -38,7 +41,7 @@ impl Jit {
             let text = format!("{entry} needs {shared_bytes} bytes of shared memory");
             return Err(CudaError::unsupported("compiling a kernel", text));
         }
-        self.module(source)?.function(entry, shared_bytes)
+        self.module(source)?.function(&format!("{PREFIX}{entry}"), shared_bytes)
     }
 
     fn module(&self, source: &str) -> Result<Arc<Module>, CudaError> {
@@ -98,7 +101,7 @@ impl Compiler {
     pub fn name(&self, source: &str) -> String {
         let mut hasher = blake3::Hasher::new();
         let (major, minor) = self.version;
-        hasher.update(format!("nvrtc {major}.{minor} {:?}\n", self.options).as_bytes());
+        hasher.update(format!("nvrtc {major}.{minor} {:?} {PREFIX}\n", self.options).as_bytes());
         hasher.update(source.as_bytes());
         format!("kernel-{}.cubin", hasher.finalize().to_hex())
     }
@@ -108,7 +111,7 @@ impl Compiler {
     /// # Errors
     /// With the compiler's log.
     pub fn compile(&self, source: &str) -> Result<Vec<u8>, CudaError> {
-        let text = CString::new(source).expect("a source has no NUL");
+        let text = CString::new(prefixed(source)).expect("a source has no NUL");
         let options: Vec<CString> = self
             .options
             .iter()
@@ -126,6 +129,27 @@ impl Compiler {
         }
         program.cubin()
     }
+}
+
+/// A source in which the names of kernels, which stand behind `KERNEL` or `KERNEL_OF(…)` at the start of a line, begin
+/// with [`PREFIX`].
+fn prefixed(source: &str) -> String {
+    let mut out = String::with_capacity(source.len() + 64);
+    for line in source.split_inclusive('\n') {
+        let text = line.trim_start();
+        let before = match text.strip_prefix("KERNEL") {
+            Some(rest) if rest.starts_with(' ') => Some("KERNEL ".len()),
+            Some(rest) if rest.starts_with("_OF(") => text.find(") ").map(|at| at + 2),
+            _ => None,
+        };
+        let at = before.map_or(0, |before| line.len() - text.len() + before);
+        out.push_str(&line[..at]);
+        if at > 0 {
+            out.push_str(PREFIX);
+        }
+        out.push_str(&line[at..]);
+    }
+    out
 }
 
 /// A source being compiled.
@@ -195,4 +219,47 @@ fn name_of(result: sys::nvrtcResult) -> String {
     }
     // SAFETY: NUL-terminated.
     unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::NoCache;
+    use crate::driver::{DeviceBlock, LaunchShape, Stream};
+    use std::ffi::c_void;
+
+    /// Two warps write and read the same words, and nothing keeps them apart.
+    const RACE: &str = r#"
+#define KERNEL extern "C" __global__ void
+KERNEL race(unsigned *out) {
+    __shared__ unsigned words[64];
+    words[threadIdx.x] = threadIdx.x;
+    out[threadIdx.x] = words[63 - threadIdx.x];
+}
+"#;
+
+    #[test]
+    fn names_of_kernels_begin_alike() {
+        let source = "#define KERNEL_OF(n) KERNEL __launch_bounds__(n)\nKERNEL pool(int x) {\n  \
+                      KERNEL_OF(LANES * 2) reduce(\nKERNELS kernel(KERNEL x)";
+        let wanted = "#define KERNEL_OF(n) KERNEL __launch_bounds__(n)\nKERNEL sublet_pool(int x) {\n  \
+                      KERNEL_OF(LANES * 2) sublet_reduce(\nKERNELS kernel(KERNEL x)";
+        assert_eq!(prefixed(source), wanted);
+        assert!(prefixed(crate::bring::SOURCE).contains("KERNEL sublet_bring("));
+    }
+
+    /// Shows that racecheck looks at our kernels: `bench/gpu.sh` expects it to fail this one.
+    #[test]
+    #[ignore = "a race for compute-sanitizer to find"]
+    fn racecheck_finds_this_race() {
+        let context = Context::new(0).unwrap();
+        let jit = Jit::new(context, Arc::new(NoCache)).unwrap();
+        let function = jit.function(RACE, "race", 0).unwrap();
+        let (stream, out) = (Stream::new(false).unwrap(), DeviceBlock::new(256).unwrap());
+        let mut address = out.address;
+        let mut parameters: [*mut c_void; 1] = [std::ptr::from_mut(&mut address).cast()];
+        // SAFETY: 64 threads write a word each of the 256 bytes, which live until the stream was waited for.
+        unsafe { function.launch(&stream, &LaunchShape::linear(64, 64), &mut parameters) }.unwrap();
+        stream.synchronize().unwrap();
+    }
 }

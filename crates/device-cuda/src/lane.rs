@@ -1,13 +1,15 @@
 //! A lane: one thread that runs launches in order, on a stream and in an arena of its own.
 
-use crate::driver::{Address, CudaError, Event, Function, LaunchShape, Stream};
+use crate::bring::{self, Bringing};
+use crate::copiers::{self, Copiers};
+use crate::driver::{CudaError, Event, Function, Stream};
 use crate::lower::Gpu;
-use crate::memory::{LaneArena, Region, Staging};
+use crate::memory::{Arrival, LaneArena, Region, Staged, Staging};
 use crate::prepared::{Prepared, PreparedPlans};
 use crate::shared::Shared;
 use crate::trace::Trace;
 use std::any::Any;
-use std::ffi::c_void;
+use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -29,7 +31,10 @@ pub struct Lane<'a> {
     staging: Staging,
     /// The kernel that brings inputs.
     bring: Function,
+    copiers: Arc<Copiers>,
     marks: Marks,
+    /// Where tracing is on: the pieces of the run under way, by the leading segments that they need.
+    pieces: RefCell<Vec<(u32, Event, Event)>>,
     prepared: PreparedPlans,
 }
 
@@ -45,6 +50,14 @@ struct Marks {
     done: Event,
 }
 
+/// Outputs on their way to the host.
+struct Coming {
+    /// The code of a fault that a kernel found, in 4 bytes.
+    fault: Staged,
+    /// In the order of the plan; `None` for what was known beforehand.
+    outputs: Vec<Option<Staged>>,
+}
+
 impl Marks {
     fn new() -> Result<Marks, CudaError> {
         let event = || Event::new(true);
@@ -55,22 +68,23 @@ impl Marks {
 /// Looks at an empty queue before its thread sleeps: about a millisecond's.
 pub const IDLE_SPINS: u32 = 20_000;
 
-/// Bytes of an input that are staged before they are brought: a multiple of 16.
-const PIECE_BYTES: usize = 128 << 10;
-
-/// Blocks of the kernel that brings inputs, at most: enough reads in flight to fill the link.
-const BRING_BLOCKS_MAX: usize = 64;
-
 impl<'a> Lane<'a> {
     /// A lane in the current context.
-    pub fn new(shared: &'a Shared, index: usize, gpu: Gpu) -> Result<Self, CudaError> {
-        let bring = gpu.jit.function(include_str!("kernels/bring.cu"), "bring", 0)?;
+    pub fn new(
+        shared: &'a Shared,
+        index: usize,
+        gpu: Gpu,
+        copiers: Arc<Copiers>,
+    ) -> Result<Self, CudaError> {
+        let bring = gpu.jit.function(bring::SOURCE, "bring", 0)?;
         Ok(Lane {
             shared,
             name: format!("lane {index}"),
             gpu,
             bring,
+            copiers,
             marks: Marks::new()?,
+            pieces: RefCell::default(),
             stream: Stream::new(true)?,
             arena: LaneArena::new(shared.context.ordinal(), shared.options.arena_max)?,
             staging: Staging::new(shared.context.clone()),
@@ -89,6 +103,10 @@ impl<'a> Lane<'a> {
             // What happened on a device that is gone counts for nothing.
             let result = self.shared.check_alive().and(result);
             self.shared.report(Completion::Ran { run: launch.run, result });
+            let inputs = launch.parts.iter().flat_map(|part| &part.inputs);
+            if inputs.map(|input| input.bytes().len()).sum::<usize>() >= copiers::BYTES_MIN {
+                self.copiers.rouse();
+            }
         }
     }
 
@@ -103,33 +121,31 @@ impl<'a> Lane<'a> {
         let prepared = self.prepare(&plan, &region)?;
         let clock = self.shared.clock().clone();
         let began = clock.now();
-        self.bring_inputs(&plan, &prepared, &launch.parts)?;
+        let begun = self.bring_inputs(&plan, &prepared, &launch.parts)?;
         let gathered = clock.now();
         let was_warm = self.compute(&plan, &prepared, &region)?;
-        let outputs = self.fetch_outputs(&plan, &prepared, &launch.parts)?;
+        let enqueued = clock.now();
+        let coming = self.enqueue_outputs(&prepared)?;
+        // What can be told when the program has ended is told while its outputs are brought back.
         let marks = &self.marks;
+        wait(&marks.end).map_err(|error| error.at("running a plan"))?;
         let between = |later: &Event, earlier: &Event| {
             later.since_ns(earlier).map(Time).map_err(|error| error.at(&place()))
         };
         let device = between(&marks.end, &marks.start)?;
-        self.shared.counters.busy_ns.fetch_add(device.0, Ordering::Relaxed);
-        if let Some(trace) = &self.shared.trace {
-            let name = format!("{} {}", launch.model, launch.run);
-            trace.note(&self.name, name, &marks.start, &marks.end);
-        }
-        if let Some(trace) = &self.shared.trace
-            && was_warm
-            && prepared.is_first_profile()
-        {
-            self.profile(&prepared, trace).map_err(|error| error.at(&place()))?;
-        }
+        let input = begun.saturating_sub(began) + between(&marks.start, &marks.begin)?;
         let compute = prepared.compute_time(device, was_warm);
-        let timing = RunTiming {
-            input: gathered.saturating_sub(began) + between(&marks.start, &marks.begin)?,
-            compute,
-            stalled: device.saturating_sub(compute),
-            output: between(&marks.done, &marks.end)?,
-        };
+        self.shared.counters.busy_ns.fetch_add(device.0, Ordering::Relaxed);
+        let outputs = self.take_outputs(&plan, &prepared, &launch.parts, coming)?;
+        if let Some(trace) = &self.shared.trace {
+            let host = [began, gathered, enqueued, clock.now()];
+            self.note(launch, trace, &host);
+            if was_warm && prepared.is_first_profile(trace.takes()) {
+                self.profile(&prepared, trace).map_err(|error| error.at(&place()))?;
+            }
+        }
+        let (stalled, output) = (device.saturating_sub(compute), between(&marks.done, &marks.end)?);
+        let timing = RunTiming { input, compute, stalled, output };
         Ok(RunOutput { parts: outputs, timing })
     }
 
@@ -150,74 +166,45 @@ impl<'a> Lane<'a> {
         Ok(prepared)
     }
 
+    /// Stages the inputs and enqueues bringing them. Returns when the first bytes were enqueued.
     fn bring_inputs(
         &self,
         plan: &Plan,
         prepared: &Prepared,
         given: &[Part],
-    ) -> Result<(), DeviceError> {
+    ) -> Result<Time, DeviceError> {
         let failed = |error: CudaError| error.at("bringing inputs");
-        let inputs = &prepared.program.inputs;
-        let total = inputs.iter().map(|(_, bytes)| bytes.next_multiple_of(256)).sum();
-        let mut staged = self.staging.take(total).map_err(failed)?;
-        let mut starts = Vec::with_capacity(inputs.len());
-        let mut at = 0;
-        for (_, bytes) in inputs {
-            starts.push(at);
-            at += bytes.next_multiple_of(256);
-        }
-        self.marks.begin.record(&self.stream).map_err(failed)?;
+        let mut bringing = Bringing::new(
+            &self.bring,
+            &self.stream,
+            &self.copiers,
+            &self.staging,
+            &self.marks.begin,
+            &**self.shared.clock(),
+            &prepared.program.inputs,
+        )
+        .map_err(failed)?;
         let mut enqueued = Ok(());
         let gathered = parts::gather(plan, given, |input, at, bytes| {
-            let to = inputs[input].0 + at as u64;
-            let start = starts[input] + at;
-            // Pieces that are whole vectors can be brought while the next one is staged.
-            let piece = if at % 16 == 0 { PIECE_BYTES } else { usize::MAX };
-            for (index, bytes) in bytes.chunks(piece).enumerate() {
-                let (start, to) = (start + index * piece, to + (index * piece) as u64);
-                staged.as_mut()[start..start + bytes.len()].copy_from_slice(bytes);
-                if enqueued.is_ok() && at % 16 == 0 {
-                    enqueued = self.bring(to, &staged.as_ref()[start..], bytes.len());
-                }
-            }
-            if at % 16 != 0 && enqueued.is_ok() {
-                enqueued = self.bring_unaligned(to, &staged.as_ref()[start..], bytes.len());
+            if enqueued.is_ok() {
+                enqueued = bringing.stage(input, at, bytes);
             }
         });
-        if let Err(error) = gathered.and(enqueued.map_err(failed)) {
-            // What was enqueued reads the block, which is used again from here on.
-            self.stream.synchronize().map_err(failed)?;
-            return Err(error);
+        let (block, finished) = match bringing.finish() {
+            Ok((block, begun)) => (block, Ok(begun)),
+            Err((error, block)) => (block, Err(error)),
+        };
+        match gathered.and(enqueued.and(finished).map_err(failed)) {
+            Ok(begun) => {
+                *self.prepared.inputs.borrow_mut() = Some(block);
+                Ok(begun)
+            }
+            Err(error) => {
+                // What was enqueued reads the block, which is used again from here on.
+                self.stream.synchronize().map_err(failed)?;
+                Err(error)
+            }
         }
-        *self.prepared.inputs.borrow_mut() = Some(staged);
-        Ok(())
-    }
-
-    /// Enqueues bringing pinned memory to an address that is not that of a whole vector, by a copy engine.
-    fn bring_unaligned(&self, to: Address, from: &[u8], bytes: usize) -> Result<(), CudaError> {
-        assert!(bytes <= from.len(), "a staged input is as long as the plan's");
-        // SAFETY: the block holds `bytes` and the arena as many from `to` on; the block is used again only after this
-        // run has ended: see `fetch_outputs`, which waits.
-        unsafe { self.stream.copy_in(to, from.as_ptr(), bytes) }
-    }
-
-    /// Enqueues bringing `bytes` of pinned memory to the device.
-    fn bring(&self, mut to: Address, from: &[u8], mut bytes: usize) -> Result<(), CudaError> {
-        if bytes == 0 {
-            return Ok(());
-        }
-        assert!(bytes <= from.len(), "a staged input is as long as the plan's");
-        let mut from = from.as_ptr();
-        let mut shape = LaunchShape::linear(bytes.div_ceil(16), 512);
-        shape.grid[0] = shape.grid[0].min(BRING_BLOCKS_MAX as u32);
-        let mut parameters: [*mut c_void; 3] = [
-            std::ptr::from_mut(&mut to).cast(),
-            std::ptr::from_mut(&mut from).cast(),
-            std::ptr::from_mut(&mut bytes).cast(),
-        ];
-        // SAFETY: the block holds `bytes` and is pinned and known to the device, the arena holds as many from `to` on; both
-        // are aligned to 256. The block is used again only after this run has ended: see `fetch_outputs`, which waits.
-        unsafe { self.bring.launch(&self.stream, &shape, &mut parameters) }
     }
 
     /// Enqueues the program. Returns whether all weights were there from the start.
@@ -237,21 +224,61 @@ impl<'a> Lane<'a> {
                 graph.launch(&self.stream).map_err(failed)?;
             }
         } else {
-            let pieces = prepared.pieces(&self.stream)?;
+            let layout = &region.image().layout;
+            let arrives = |segments| self.shared.link_rate.time_for(layout.start_of(segments).0);
+            let pieces = prepared.pieces(&self.stream, arrives)?;
             start.record(&self.stream).map_err(failed)?;
             for piece in pieces.iter() {
-                if let crate::memory::Arrival::After(event) = region.wait_for(piece.segments)? {
-                    self.stream.wait(&event).map_err(failed)?;
-                }
+                self.wait_for(region, piece.segments)?;
+                let started = self.mark_piece().map_err(failed)?;
                 piece.graph.launch(&self.stream).map_err(failed)?;
+                if let (Some(started), Some(ended)) = (started, self.mark_piece().map_err(failed)?)
+                {
+                    self.pieces.borrow_mut().push((piece.segments, started, ended));
+                }
             }
             // An output may be a weight that no step reads.
-            if let crate::memory::Arrival::After(event) = region.wait_for(plan.segments)? {
-                self.stream.wait(&event).map_err(failed)?;
-            }
+            self.wait_for(region, plan.segments)?;
         }
         end.record(&self.stream).map_err(failed)?;
         Ok(is_warm)
+    }
+
+    /// Lets what follows on the stream wait for leading segments.
+    fn wait_for(&self, region: &Region, segments: u32) -> Result<(), DeviceError> {
+        match region.wait_for(segments)? {
+            Arrival::Resident => Ok(()),
+            Arrival::After(event) => {
+                self.stream.wait(&event).map_err(|error| error.at("waiting for weights"))
+            }
+        }
+    }
+
+    /// Where tracing is on: this point of the stream.
+    fn mark_piece(&self) -> Result<Option<Event>, CudaError> {
+        if self.shared.trace.is_none() {
+            return Ok(None);
+        }
+        let event = Event::new(true)?;
+        event.record(&self.stream)?;
+        Ok(Some(event))
+    }
+
+    /// Notes a run's spans: on the device, and of this thread between the times `host`.
+    fn note(&self, launch: &Launch, trace: &Trace, host: &[Time; 4]) {
+        let marks = &self.marks;
+        let name = format!("{} {}", launch.model, launch.run);
+        trace.note(&self.name, format!("{name} inputs"), &marks.begin, &marks.start);
+        trace.note(&self.name, name.clone(), &marks.start, &marks.end);
+        trace.note(&self.name, format!("{name} outputs"), &marks.end, &marks.done);
+        let track = format!("{} pieces", self.name);
+        for (segments, started, ended) in self.pieces.take() {
+            trace.note(&track, format!("{name} behind {segments} segments"), &started, &ended);
+        }
+        let track = format!("{} host", self.name);
+        for (what, span) in ["stages inputs", "enqueues", "waits"].iter().zip(host.windows(2)) {
+            trace.note_host(&track, format!("{name} {what}"), span[0], span[1]);
+        }
     }
 
     /// Runs the program once more, action by action, and notes a span for each: a replay as a graph shows only the whole.
@@ -277,13 +304,8 @@ impl<'a> Lane<'a> {
         Ok(())
     }
 
-    /// Brings the outputs back, waits for everything, and divides them among the parts.
-    fn fetch_outputs(
-        &self,
-        plan: &Plan,
-        prepared: &Prepared,
-        given: &[Part],
-    ) -> Result<Vec<Vec<Literal>>, DeviceError> {
+    /// Enqueues bringing the outputs back.
+    fn enqueue_outputs(&self, prepared: &Prepared) -> Result<Coming, DeviceError> {
         let failed = |error: CudaError| error.at("bringing outputs");
         let mut fault = self.staging.take(4).map_err(failed)?;
         if prepared.has_faults() {
@@ -293,23 +315,35 @@ impl<'a> Lane<'a> {
         } else {
             fault.as_mut()[..4].fill(0);
         }
-        let mut fetched = Vec::with_capacity(prepared.program.outputs.len());
+        let mut outputs = Vec::with_capacity(prepared.program.outputs.len());
         for output in &prepared.program.outputs {
             let ProgramOutput::Computed { address, bytes, .. } = output else {
-                fetched.push(None);
+                outputs.push(None);
                 continue;
             };
             let mut block = self.staging.take(*bytes).map_err(failed)?;
             if *bytes > 0 {
                 // SAFETY: the block holds `bytes`, the arena or region holds as many from `address` on; the block is
-                // read only after the stream was waited for below.
+                // read only after `take_outputs` has waited for it.
                 unsafe { self.stream.copy_out(block.as_mut_ptr(), *address, *bytes) }
                     .map_err(failed)?;
             }
-            fetched.push(Some(block));
+            outputs.push(Some(block));
         }
         self.marks.done.record(&self.stream).map_err(failed)?;
+        Ok(Coming { fault, outputs })
+    }
+
+    /// Waits for everything, and divides the outputs among the parts.
+    fn take_outputs(
+        &self,
+        plan: &Plan,
+        prepared: &Prepared,
+        given: &[Part],
+        coming: Coming,
+    ) -> Result<Vec<Vec<Literal>>, DeviceError> {
         wait(&self.marks.done).map_err(|error| error.at("running a plan"))?;
+        let Coming { fault, outputs: brought } = coming;
         *self.prepared.inputs.borrow_mut() = None;
         prepared
             .check_faults(u32::from_le_bytes(fault.as_ref()[..4].try_into().expect("4 bytes")))?;
@@ -317,14 +351,14 @@ impl<'a> Lane<'a> {
         let mut outputs: Vec<Vec<Literal>> =
             given.iter().map(|_| Vec::with_capacity(plan.outputs.len())).collect();
         for ((output, place), block) in
-            plan.outputs.iter().zip(&prepared.program.outputs).zip(fetched)
+            plan.outputs.iter().zip(&prepared.program.outputs).zip(brought)
         {
             let (shape, bytes) = match (place, block) {
                 (ProgramOutput::Known(known), _) => (known.shape().to_vec(), known.bytes().clone()),
                 (ProgramOutput::Computed { bytes, shape, .. }, Some(block)) => {
                     (shape.clone(), block.into_bytes().slice(..*bytes))
                 }
-                (ProgramOutput::Computed { .. }, None) => unreachable!("fetched above"),
+                (ProgramOutput::Computed { .. }, None) => unreachable!("enqueued before"),
             };
             let shares = parts::divide(&output.name, &shape, bytes.len(), given)?;
             for ((shape, range), outputs) in shares.into_iter().zip(&mut outputs) {
@@ -364,7 +398,7 @@ fn wait(event: &Event) -> Result<(), CudaError> {
     Ok(())
 }
 
-/// A microsecond or two without asking the driver, which serves one thread at a time.
+/// A microsecond or so without asking the driver, which serves one thread at a time.
 pub fn breathe() {
     for _ in 0..32 {
         std::hint::spin_loop();

@@ -8,13 +8,17 @@
 //! The only crate that names CUDA. Device addresses never leave it.
 
 mod blas;
+mod bring;
 mod cache;
+mod copiers;
+mod cuts;
 mod device;
 mod dnn;
 mod driver;
 mod jit;
 mod lane;
 mod link;
+mod link_rate;
 mod lower;
 mod memory;
 mod options;

@@ -2,6 +2,7 @@
 
 use crate::driver::{CudaError, Event, Stream};
 use crate::lane::{IDLE_SPINS, breathe};
+use crate::link_rate::Streak;
 use crate::memory::Region;
 use crate::shared::Shared;
 use std::collections::{HashMap, VecDeque};
@@ -14,6 +15,25 @@ use sublet_units::{LoadId, PageId};
 
 /// Copies that are enqueued and whose end was not seen yet, at most: enough to keep the link busy.
 const IN_FLIGHT_MAX: usize = 64;
+
+/// The driver serves one thread at a time, and lanes have launches to make. Pauses between two looks at a copy on its
+/// way: some ten microseconds.
+const PAUSES: usize = 8;
+
+/// Pauses before a further copy is enqueued behind so many bytes: some ten microseconds, in which the link is busy and a
+/// lane launches what waits for the copy before.
+const PAUSES_BEHIND: usize = 8;
+const BEHIND_BYTES: usize = 256 << 10;
+
+/// Copies that are enqueued between two looks at the first one on its way.
+const LOOK_EVERY: usize = 4;
+
+/// Unmapping holds the driver for tens of microseconds. It is done when nothing is on its way, or while so many bytes are
+/// that nobody waits for their end soon.
+const UNMAP_BEHIND_BYTES: usize = 16 << 20;
+
+/// Stale mappings that may wait for that.
+const STALE_MAX: usize = 1024;
 
 /// A copy on its way.
 struct Copy {
@@ -48,6 +68,8 @@ pub fn run(shared: &Shared, loads: &Receiver<Load>) {
         current: None,
         mapped: HashMap::new(),
         stale: VecDeque::new(),
+        spare: Vec::new(),
+        streak: Streak::default(),
     };
     let mut open = true;
     let mut idle = 0;
@@ -78,6 +100,9 @@ struct Link<'a> {
     mapped: HashMap<PageId, Mapped>,
     /// Mappings whose page was given to somebody else: taken away when there is nothing better to do.
     stale: VecDeque<(PageId, Mapped)>,
+    /// Events of copies that have ended, to be used again: making one takes as long as enqueueing a copy.
+    spare: Vec<Arc<Event>>,
+    streak: Streak,
 }
 
 /// A page of a region.
@@ -95,11 +120,18 @@ impl Link<'_> {
         self.current.is_some() || !self.flying.is_empty()
     }
 
+    fn flying_bytes(&self) -> usize {
+        self.flying.iter().map(|copy| copy.bytes).sum()
+    }
+
     /// Enqueues the next segment, if there is one and room for it, and looks whether the oldest copy has ended.
     fn advance(&mut self) {
         if self.flying.len() < IN_FLIGHT_MAX
             && let Some(mut current) = self.current.take()
         {
+            if self.flying_bytes() >= BEHIND_BYTES {
+                (0..PAUSES_BEHIND).for_each(|_| breathe());
+            }
             match self.enqueue(&current) {
                 Ok(()) => {
                     current.next += 1;
@@ -109,17 +141,27 @@ impl Link<'_> {
                 }
                 Err(error) => self.fail(&current.load, &current.region, error),
             }
-        } else if !self.unmap_one() && !self.flying.is_empty() {
-            breathe();
+        } else if self.flying.is_empty() {
+            if !self.unmap_one() {
+                std::hint::spin_loop();
+            }
         } else {
-            std::hint::spin_loop();
+            let may_unmap =
+                self.flying_bytes() >= UNMAP_BEHIND_BYTES || self.stale.len() > STALE_MAX;
+            if !may_unmap || !self.unmap_one() {
+                (0..PAUSES).for_each(|_| breathe());
+            }
+        }
+        if self.current.is_some() && !self.flying.len().is_multiple_of(LOOK_EVERY) {
+            return;
         }
         while let Some(copy) = self.flying.front() {
             match copy.done.is_done() {
                 Ok(false) => break,
                 Ok(true) => {
                     let copy = self.flying.pop_front().expect("looked at above");
-                    self.arrived(&copy);
+                    self.measure(&copy);
+                    self.arrived(copy);
                 }
                 Err(error) => {
                     self.shared.lose(error.at("copying weights"));
@@ -178,14 +220,16 @@ impl Link<'_> {
         if let Some(error) = self.shared.take_fault() {
             return Err(error);
         }
+        let began = self.shared.clock().now();
         let page_bytes = self.shared.pages.page_bytes;
         let first = page_range(region, &load.segments, page_bytes).start;
         for page in page_range(region, &(*next..*next + 1), page_bytes) {
             self.map(region, page, load.pages[page - first])
                 .map_err(|error| error.at(&place(load)))?;
         }
+        let mapped = self.shared.clock().now();
         let segment = &region.image().layout.segments[*next as usize];
-        let copy = || -> Result<Copy, CudaError> {
+        let mut copy = || -> Result<Copy, CudaError> {
             let started = self.shared.trace.is_some().then(|| Event::new(true)).transpose()?;
             if let Some(started) = &started {
                 started.record(&self.stream)?;
@@ -194,7 +238,10 @@ impl Link<'_> {
             // SAFETY: the image is pinned and `segment` lies within it and within the region, whose pages up to the
             // segment's end are mapped; the region outlives the copy, which is seen to end before it is dropped.
             unsafe { self.stream.copy_in(to, from.add(segment.offset), segment.len) }?;
-            let done = Arc::new(Event::new(started.is_some())?);
+            let done = match self.spare.pop() {
+                Some(spare) => spare,
+                None => Arc::new(Event::new(started.is_some())?),
+            };
             done.record(&self.stream)?;
             let (load, segment, bytes) = (load.load, *next, segment.len);
             Ok(Copy { load, segment, region: region.clone(), done, started, bytes })
@@ -202,6 +249,11 @@ impl Link<'_> {
         let copy = copy().map_err(|error| error.at(&place(load)))?;
         region.enqueued(*next, copy.done.clone());
         self.flying.push_back(copy);
+        if let Some(trace) = &self.shared.trace {
+            let name = |what| format!("{} segment {next} {what}", load.load);
+            trace.note_host("link host", name("maps"), began, mapped);
+            trace.note_host("link host", name("enqueues"), mapped, self.shared.clock().now());
+        }
         Ok(())
     }
 
@@ -232,7 +284,13 @@ impl Link<'_> {
         true
     }
 
-    fn arrived(&self, copy: &Copy) {
+    fn measure(&mut self, copy: &Copy) {
+        let more = !self.flying.is_empty();
+        let now = self.shared.clock().now();
+        self.streak.ended(&self.shared.link_rate, copy.bytes as u64, now, more);
+    }
+
+    fn arrived(&mut self, copy: Copy) {
         if self.shared.check_alive().is_err() {
             return;
         }
@@ -245,6 +303,10 @@ impl Link<'_> {
             trace.note("link", name, started, &copy.done);
         }
         self.shared.report(Completion::Loaded { load: copy.load, segment: copy.segment });
+        // A lane that was told to wait for it may not have got to it yet.
+        if Arc::strong_count(&copy.done) == 1 {
+            self.spare.push(copy.done);
+        }
     }
 
     /// Ends a load in the middle. Its pages may be given away at once, so what was enqueued must have ended before
@@ -254,7 +316,7 @@ impl Link<'_> {
             self.shared.lose(error.at(&place(load)));
         }
         while let Some(copy) = self.flying.pop_front() {
-            self.arrived(&copy);
+            self.arrived(copy);
         }
         region.fail(load.segments.clone(), &error);
         if matches!(error, DeviceError::Lost(_)) {

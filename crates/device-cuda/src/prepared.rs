@@ -1,11 +1,13 @@
 //! What a lane keeps of a plan: its program, and the graphs captured from it.
 
+use crate::cuts::{self, Stretch};
 use crate::driver::{Address, CudaError, Graph, Stream, capture};
 use crate::lower::{Gpu, lower};
 use crate::memory::{Region, Staged};
 use crate::program::{Program, Timed};
-use std::cell::{OnceCell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::HashMap;
+use std::ops::Range;
 use std::rc::Rc;
 use std::sync::{Arc, Weak};
 use sublet_device::DeviceError;
@@ -21,19 +23,33 @@ pub struct Prepared {
     fault: u64,
     /// The whole program: replayed when all weights are there.
     warm: OnceCell<Option<Graph>>,
-    /// The program cut where it needs further segments: replayed behind the copies.
-    pieces: OnceCell<Vec<Piece>>,
-    /// Whether its actions were traced one by one.
-    profiled: std::cell::Cell<bool>,
+    /// The program cut where it waits for further segments: replayed behind the copies.
+    cut: RefCell<Option<Cut>>,
+    /// The take of the trace in which its actions were last traced one by one.
+    profiled: Cell<Option<u64>>,
     /// The shortest time that the device took with all weights there.
-    quickest: std::cell::Cell<Option<Time>>,
+    quickest: Cell<Option<Time>>,
 }
 
-/// Consecutive actions that need the same leading segments.
+/// Consecutive actions, and the leading segments that they need.
 pub struct Piece {
     pub segments: u32,
+    actions: Range<usize>,
     pub graph: Graph,
 }
+
+/// A program in pieces.
+struct Cut {
+    /// Whether it was known how long the program takes, or guessed.
+    is_timed: bool,
+    pieces: Rc<[Piece]>,
+}
+
+/// What an action is taken to last before the program has run with all weights there.
+const ACTION_GUESS: Time = Time::from_micros(3);
+
+/// What the device loses between two graphs of which the second waits for an event: seen on an H200.
+const PAUSE: Time = Time::from_micros(8);
 
 impl Prepared {
     /// Lowers a plan for a region and the arena at `arena`.
@@ -48,9 +64,9 @@ impl Prepared {
             program,
             fault: arena,
             warm: OnceCell::new(),
-            pieces: OnceCell::new(),
-            profiled: std::cell::Cell::new(false),
-            quickest: std::cell::Cell::new(None),
+            cut: RefCell::new(None),
+            profiled: Cell::new(None),
+            quickest: Cell::new(None),
         })
     }
 
@@ -67,20 +83,56 @@ impl Prepared {
         Ok(self.warm.get().expect("set above").as_ref())
     }
 
-    /// The graphs between which the program waits for weights.
-    pub fn pieces(&self, stream: &Stream) -> Result<&[Piece], DeviceError> {
-        if self.pieces.get().is_none() {
-            let cuts = self.program.actions.chunk_by(|one, next| one.segments == next.segments);
-            let pieces = cuts
-                .enumerate()
-                .map(|(index, actions)| {
-                    let graph = self.capture(stream, actions, index == 0)?;
-                    Ok(Piece { segments: actions[0].segments, graph })
-                })
-                .collect::<Result<_, DeviceError>>()?;
-            let _ = self.pieces.set(pieces);
+    /// The graphs between which the program waits for weights. `arrives`: when that many leading segments are there, from
+    /// the start of a load. What was cut by a guess is cut again, once, when the program's time is known.
+    pub fn pieces(
+        &self,
+        stream: &Stream,
+        arrives: impl Fn(u32) -> Time,
+    ) -> Result<Rc<[Piece]>, DeviceError> {
+        let mut cut = self.cut.borrow_mut();
+        let is_timed = self.quickest.get().is_some();
+        if let Some(known) = &*cut
+            && (known.is_timed || !is_timed)
+        {
+            return Ok(known.pieces.clone());
         }
-        Ok(self.pieces.get().expect("set above"))
+        let ranges = self.cuts(arrives);
+        if let Some(known) = &mut *cut
+            && known.pieces.iter().map(|piece| &piece.actions).eq(&ranges)
+        {
+            known.is_timed = is_timed;
+            return Ok(known.pieces.clone());
+        }
+        let pieces: Rc<[Piece]> = ranges
+            .into_iter()
+            .map(|range| {
+                let actions = &self.program.actions[range.clone()];
+                let segments = actions.last().map_or(0, |last| last.segments);
+                let graph = self.capture(stream, actions, range.start == 0)?;
+                Ok(Piece { segments, actions: range, graph })
+            })
+            .collect::<Result<_, DeviceError>>()?;
+        *cut = Some(Cut { is_timed, pieces: pieces.clone() });
+        Ok(pieces)
+    }
+
+    /// The actions of each piece.
+    fn cuts(&self, arrives: impl Fn(u32) -> Time) -> Vec<Range<usize>> {
+        let actions = &self.program.actions;
+        let guess = Time(ACTION_GUESS.0 * actions.len() as u64);
+        let whole = self.quickest.get().unwrap_or(guess);
+        let mut starts = vec![0];
+        let mut stretches = Vec::new();
+        for same in actions.chunk_by(|one, next| one.segments == next.segments) {
+            starts.push(starts[starts.len() - 1] + same.len());
+            stretches.push(Stretch {
+                arrives: arrives(same[0].segments),
+                compute: Time(whole.0 * same.len() as u64 / actions.len() as u64),
+            });
+        }
+        let pieces = cuts::pieces(&stretches, PAUSE);
+        pieces.into_iter().map(|piece| starts[piece.start]..starts[piece.end]).collect()
     }
 
     /// Notes the device's time of a run, and tells how much of it was computing.
@@ -93,9 +145,9 @@ impl Prepared {
         self.quickest.get().map_or(device, |quickest| quickest.min(device))
     }
 
-    /// True the first time.
-    pub fn is_first_profile(&self) -> bool {
-        !self.profiled.replace(true)
+    /// True the first time since the trace was taken for the `takes`th time.
+    pub fn is_first_profile(&self, takes: u64) -> bool {
+        self.profiled.replace(Some(takes)) != Some(takes)
     }
 
     /// Whether a kernel of the program checks a request's values.

@@ -1,6 +1,7 @@
 //! What the threads of a device share.
 
 use crate::driver::Context;
+use crate::link_rate::LinkRate;
 use crate::memory::{Pages, Pinner, Region};
 use crate::options::CudaOptions;
 use crate::trace::Trace;
@@ -16,6 +17,7 @@ pub struct Shared {
     pub pages: Pages,
     pub pinner: Arc<Pinner>,
     pub counters: Counters,
+    pub link_rate: LinkRate,
     pub trace: Option<Trace>,
     pub regions: RwLock<HashMap<ModelId, Arc<Region>>>,
     pub faults: Mutex<Vec<DeviceError>>,
@@ -53,6 +55,7 @@ impl Shared {
             pages,
             pinner,
             counters: Counters::default(),
+            link_rate: LinkRate::default(),
             trace,
             regions: RwLock::default(),
             faults: Mutex::default(),

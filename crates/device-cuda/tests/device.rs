@@ -4,6 +4,7 @@ mod rig;
 
 use rig::{Packed, Rig, pages, require_gpu};
 use std::collections::VecDeque;
+use std::sync::Arc;
 use sublet_device::{Completion, Device, DeviceError};
 use sublet_graph::Literal;
 use sublet_units::{PageId, RunId};
@@ -32,6 +33,46 @@ fn a_swapped_model_answers_as_before() {
         rig.device.detach(model);
     }
     assert_eq!(rig.device.usage().resident_bytes.0, 0);
+}
+
+#[test]
+fn a_plan_is_cut_again_when_its_time_is_known() {
+    let Some(rig) = Rig::new("cuda:0,memory=64MiB,page=2MiB,lanes=1") else { return };
+    let packed = Packed::perceptron(3, 12, 512);
+    let model = rig.attach(&packed);
+    let input = packed.input(8, 2);
+    let plan = Arc::new(packed.plan(input[0].shape()));
+    let count = packed.pages(rig.page_bytes());
+    let cold = |run: u64, shift: u32| {
+        rig.device.evict(model, packed.all());
+        rig.load(run, model, packed.all(), pages(shift..shift + count));
+        rig.launch_again(run, model, &plan, &input);
+        rig.finish(run, packed.segments())
+    };
+    let first = cold(1, 0);
+    rig::assert_close(&first, &packed.on_cpu(&input), 1e-5);
+    for run in 2..6 {
+        assert_eq!(cold(run, run as u32 % 3), first);
+        rig.launch_again(10 + run, model, &plan, &input);
+        assert_eq!(rig.finish(10 + run, 0), first, "warm");
+    }
+}
+
+#[test]
+fn inputs_of_any_size_reach_the_device() {
+    let Some(rig) = Rig::new("cuda:0,memory=64MiB,page=2MiB,lanes=1") else { return };
+    // Rows of 28 bytes: no part but the first starts at a whole vector; the last one alone is more than a megabyte.
+    let packed = Packed::perceptron(8, 1, 7);
+    let model = rig.attach(&packed);
+    let count = packed.pages(rig.page_bytes());
+    rig.load_now(model, packed.all(), pages(0..count));
+    for rows in [vec![1], vec![1, 3], vec![5, 1, 2, 1], vec![3, 20_000, 1, 40_001]] {
+        let parts: Vec<_> = (1..).zip(rows).map(|(seed, rows)| packed.input(seed, rows)).collect();
+        let answers = rig.run_parts(model, &packed, &parts);
+        for (part, answer) in parts.iter().zip(answers) {
+            rig::assert_close(&answer, &packed.on_cpu(part), 1e-5);
+        }
+    }
 }
 
 #[test]
@@ -160,8 +201,9 @@ fn memory_is_given_back_when_the_device_goes() {
     if !require_gpu() {
         return;
     }
+    let _alone = rig::alone();
     let free = || {
-        let rig = Rig::new("cuda:0,memory=256MiB,page=16MiB,lanes=1").expect("there is a GPU");
+        let rig = Rig::on("cuda:0,memory=256MiB,page=16MiB,lanes=1");
         let packed = Packed::perceptron(8, 3, 256);
         let model = rig.attach(&packed);
         rig.load_now(model, packed.all(), vec![PageId(5)]);

@@ -29,7 +29,7 @@ impl Scheduler {
         let all;
         let scope = match before {
             Some(_) => {
-                all = self.devices.ids();
+                all = self.devices.ids().to_vec();
                 &all
             }
             None => scope,
@@ -40,7 +40,7 @@ impl Scheduler {
             if self.may_load(device_id, device, id, wish.urgency)
                 && device.could_hold(device_id, &self.models[id])
             {
-                let (_, arrival) = self.source(device_id, id);
+                let arrival = self.arrival_on(device_id, device, id);
                 devices.push((arrival.max(device.backlog(self.now)), device_id));
             }
         }
@@ -69,9 +69,9 @@ impl Scheduler {
 
     /// The fewest models to hold so that, once they are idle, a model finds room on a device.
     fn claim_on(&self, device_id: DeviceId, wish: Wish) -> Option<Claim> {
-        let device = &self.devices[device_id];
+        let (device, wished) = (&self.devices[device_id], &self.models[wish.model]);
         let mut candidates = Vec::new();
-        for &other in &device.tenants {
+        for other in device.tenants.iter() {
             let model = &self.models[other];
             let place = model.places.get(device_id).expect("the place of a tenant");
             let yields = match model.front {
@@ -80,12 +80,12 @@ impl Scheduler {
             };
             if other != wish.model && place.pages > 0 && yields && !model.is_pinned() {
                 let waits = !model.queue.is_empty();
-                let worth = self.worth_on(device_id, other);
+                let worth = self.worth_on(device, model, place);
                 candidates.push((place.is_busy(), waits, worth, other, place.pages));
             }
         }
         candidates.sort_unstable();
-        let shortage = self.shortage(device_id, device, wish.model);
+        let shortage = device.shortage(wished, wished.places.get(device_id));
         let mut room = 0;
         let last = candidates.iter().position(|&(.., pages)| {
             room += pages;

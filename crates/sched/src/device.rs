@@ -2,11 +2,12 @@
 
 use crate::command::Source;
 use crate::event::DeviceSpec;
-use crate::model::{Candidacy, Model};
+use crate::model::{Candidacy, Model, Place};
 use crate::policy::{LanePlan, Urgency};
 use crate::predict::{LinkRate, WHOLE};
 use crate::queue::Entry;
 use crate::rank::Ranking;
+use crate::spread::Appraisal;
 use std::collections::{BTreeSet, VecDeque};
 use std::ops::Range;
 use sublet_pool::Ledger;
@@ -29,7 +30,7 @@ pub(crate) struct Device {
     /// started before their weights were there.
     pub unhidden: u64,
     /// Models with a place here, in order.
-    pub tenants: BTreeSet<ModelId>,
+    pub tenants: Tenants,
     /// Models with waiting requests that could start here now.
     pub startable: Ranking,
     /// The same, by the age of their oldest request, for policies that mind it.
@@ -47,8 +48,7 @@ pub(crate) struct Device {
     /// Predicted time of the runs that wait for this device, over all lanes.
     pub work: Time,
     pub claim: Option<Claim>,
-    /// What its least worthy idle model was worth, and until when that is taken to hold.
-    pub least: (u64, Time),
+    pub appraisal: Appraisal,
 }
 
 /// A stream of runs, with a share of the device's compute.
@@ -122,7 +122,7 @@ impl Device {
             host: Channel::new(spec.link_rate, now),
             peer: Channel::new(peer_rate, now),
             unhidden: 0,
-            tenants: BTreeSet::new(),
+            tenants: Tenants::default(),
             startable: Ranking::default(),
             by_age: Ranking::default(),
             open: false,
@@ -132,7 +132,7 @@ impl Device {
             pinned_pages: 0,
             work: Time::ZERO,
             claim: None,
-            least: (0, Time::ZERO),
+            appraisal: Appraisal::default(),
             spec,
         }
     }
@@ -154,10 +154,14 @@ impl Device {
     }
 
     /// Pages that a model's segments from `first` on need, when those before are there.
-    pub fn pages_of(&self, segments: &[Bytes], first: usize) -> u32 {
-        let (before, rest) = segments.split_at(first);
-        let start = before.iter().copied().sum();
-        self.ledger.pages_between(start, start + rest.iter().copied().sum())
+    pub fn pages_of(&self, model: &Model, first: u32) -> u32 {
+        self.ledger.pages_between(model.bytes_before(first), model.bytes)
+    }
+
+    /// Pages that must be evicted before a model can be loaded. `place`: what it has here.
+    pub fn shortage(&self, model: &Model, place: Option<&Place>) -> u32 {
+        let resident = place.map_or(0, |place| place.resident);
+        self.pages_of(model, resident).saturating_sub(self.ledger.free())
     }
 
     /// Learns from a run that started before its weights were there.
@@ -183,7 +187,7 @@ impl Device {
     pub fn could_hold(&self, id: DeviceId, model: &Model) -> bool {
         let own = model.places.get(id).map_or(0, |place| place.pinned_pages);
         let pinned = self.pinned_pages - own;
-        self.pages_of(&model.spec.segments, 0) <= self.ledger.pages() - pinned
+        self.pages_of(model, 0) <= self.ledger.pages() - pinned
     }
 
     /// From `now` until a lane is predicted to be free.
@@ -287,6 +291,28 @@ impl Device {
             !held(urgency, model) && self.idle_lane_for(model).is_some()
         };
         self.startable.iter().find(may_start).map(|(_, model)| model)
+    }
+}
+
+/// The models that have a place on a device, in order.
+#[derive(Debug, Default)]
+pub(crate) struct Tenants(Vec<ModelId>);
+
+impl Tenants {
+    pub fn insert(&mut self, model: ModelId) {
+        if let Err(at) = self.0.binary_search(&model) {
+            self.0.insert(at, model);
+        }
+    }
+
+    pub fn remove(&mut self, model: ModelId) {
+        if let Ok(at) = self.0.binary_search(&model) {
+            self.0.remove(at);
+        }
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = ModelId> {
+        self.0.iter().copied()
     }
 }
 

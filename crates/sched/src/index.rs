@@ -187,7 +187,7 @@ impl Scheduler {
             model.places.retain(|(device, place)| {
                 let stays = place.pages > 0 || place.is_busy();
                 if !stays {
-                    devices[*device].tenants.remove(&id);
+                    devices[*device].tenants.remove(id);
                 }
                 stays
             });
@@ -214,15 +214,13 @@ impl Scheduler {
             model.indexed.tried = false;
             self.replan = true;
         }
-        model.indexed.spreads = outlook.starts
+        let spreads = outlook.starts
             && !idle
             && (1..devices.len()).contains(&copies)
             && !model.spec.pinned
             && model.failures == 0;
-        if model.indexed.spreads && !model.indexed.spreading {
-            model.indexed.spreading = true;
-            spreading.push(id);
-        }
+        let urgency = outlook.urgency.filter(|_| spreads);
+        spreading.rekey(id, &mut model.indexed.spreads, urgency);
         // A claim of an urgency that the model has no more would keep others from the device for nothing.
         if moved || model.indexed.wanting.is_none() {
             self.drop_claim(id);

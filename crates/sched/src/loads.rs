@@ -1,7 +1,8 @@
 //! Loads and evictions: how segments come and go.
 
 use crate::command::{Command, EvictCause, RejectReason, Source};
-use crate::device::Loading;
+use crate::device::{Device, Loading};
+use crate::model::Model;
 use crate::policy::Neighbours;
 use crate::scheduler::Scheduler;
 use std::ops::Range;
@@ -49,6 +50,7 @@ impl Scheduler {
         let pinned = model.spec.pinned;
         out.push(Command::Load { device: device_id, load, model: id, segments, pages, source });
         self.sync(device_id, id);
+        self.revalue(id);
         self.refresh(id);
         // While the link is busy, nobody is kept from starting.
         self.note_open(device_id);
@@ -67,7 +69,8 @@ impl Scheduler {
         let now = self.now;
         let Some(device) = self.devices.get(device_id) else { return };
         let Some((source, at)) = device.find_load(load) else { return };
-        let contended = source == Source::Host && self.neighbours(device_id).loading > Bytes::ZERO;
+        let contended =
+            source == Source::Host && self.neighbours(device_id, device).loading > Bytes::ZERO;
         let device = &mut self.devices[device_id];
         let loading = &device.channel(source).loads[at];
         let (id, end) = (loading.model, loading.segments.end);
@@ -95,7 +98,7 @@ impl Scheduler {
             model.avoid = None;
             self.end_lending(id, source.peer());
             self.note_freed(device_id);
-            self.devices[device_id].least.1 = Time::ZERO;
+            self.devices[device_id].appraisal.expire();
             self.respread = true;
         } else {
             let next = model.spec.segments[segment as usize + 1];
@@ -140,6 +143,7 @@ impl Scheduler {
             model.banned.insert(device_id);
         }
         model.indexed.tried = false;
+        self.revalue(id);
         self.end_lending(id, source.peer());
         self.note_freed(device_id);
         self.respread = true;
@@ -172,9 +176,9 @@ impl Scheduler {
     }
 
     /// What goes on behind a device's switch, beside it.
-    pub(crate) fn neighbours(&self, id: DeviceId) -> Neighbours {
+    pub(crate) fn neighbours(&self, id: DeviceId, device: &Device) -> Neighbours {
         let mut found = Neighbours::default();
-        let Some(switch) = self.devices[id].spec.switch else { return found };
+        let Some(switch) = device.spec.switch else { return found };
         for &other in self.switches[&switch].iter().filter(|&&other| other != id) {
             let device = &self.devices[other];
             found.running |= device.busy > 0;
@@ -185,12 +189,17 @@ impl Scheduler {
     }
 
     /// Where a device gets what it lacks of a model soonest, and when that is, from now on.
-    pub(crate) fn source(&self, device_id: DeviceId, id: ModelId) -> (Source, Time) {
-        let (device, model) = (&self.devices[device_id], &self.models[id]);
+    pub(crate) fn source(
+        &self,
+        device_id: DeviceId,
+        device: &Device,
+        model: &Model,
+        neighbours: &Neighbours,
+    ) -> (Source, Time) {
         let resident = model.places.get(device_id).map_or(0, |place| place.resident);
         let missing = model.bytes_from(resident);
         let mut copy = device.host.rate.time(missing);
-        if self.neighbours(device_id).loading > Bytes::ZERO {
+        if neighbours.loading > Bytes::ZERO {
             copy = Time(copy.0.saturating_mul(CONTENDED.0) / CONTENDED.1);
         }
         let host = device.host.wait(self.now, None).saturating_add(copy);
@@ -209,9 +218,15 @@ impl Scheduler {
         (Source::Host, host)
     }
 
+    /// From now until a model could have come to a device.
+    pub(crate) fn arrival_on(&self, device_id: DeviceId, device: &Device, id: ModelId) -> Time {
+        let neighbours = self.neighbours(device_id, device);
+        self.source(device_id, device, &self.models[id], &neighbours).1
+    }
+
     /// Remembers which device has the fastest link to the host.
     pub(crate) fn find_fastest(&mut self) {
-        let rate = |device: &crate::device::Device| device.host.rate.time(Bytes::from_gib(1));
+        let rate = |device: &Device| device.host.rate.time(Bytes::from_gib(1));
         let rates = self.devices.iter().map(|(id, device)| (rate(device), id));
         self.fastest = rates.min().map(|(_, id)| id);
     }
@@ -258,6 +273,14 @@ impl Scheduler {
         self.devices[device].ledger.evict(model, segments.clone());
         out.push(Command::Evict { device, model, segments, cause });
         self.sync(device, model);
+        self.revalue(model);
+    }
+
+    /// The number of a model's copies has changed, and so what each is worth.
+    fn revalue(&mut self, id: ModelId) {
+        for (device, _) in self.models[id].places.iter() {
+            self.devices[*device].appraisal.expire();
+        }
     }
 
     /// Rejects what waits for a model whose loads failed too often, or that no device can load any more.
@@ -279,7 +302,7 @@ impl Scheduler {
     /// Looks again at which models can be served at all, after devices or pinned models came or went, and rejects
     /// what waits for those that cannot.
     pub(crate) fn reassess(&mut self, out: &mut Vec<Command>) {
-        for id in self.models.ids() {
+        for id in self.models.ids().to_vec() {
             self.unassign(id);
             let hopeless = self.despair(id);
             let model = &mut self.models[id];

@@ -49,9 +49,7 @@ pub(crate) struct Indexed {
     /// Where it waits for busy models to end.
     pub claim: Option<DeviceId>,
     /// It might profit from one more copy.
-    pub spreads: bool,
-    /// It stands in the list of such models.
-    pub spreading: bool,
+    pub spreads: Option<Urgency>,
     /// No device could take it when it was tried last; only those that changed since need be tried.
     pub tried: bool,
     /// Until then, while what waits is served before `spread_copy`, no copy would serve it earlier.
@@ -215,12 +213,18 @@ impl Model {
         self.spec.segments.len() as u32
     }
 
+    /// Bytes of the segments before `first`.
+    pub fn bytes_before(&self, first: u32) -> Bytes {
+        match first {
+            0 => Bytes::ZERO,
+            _ if first == self.segments() => self.bytes,
+            _ => self.spec.segments[..first as usize].iter().copied().sum(),
+        }
+    }
+
     /// Bytes of the segments from `first` on.
     pub fn bytes_from(&self, first: u32) -> Bytes {
-        match first {
-            0 => self.bytes,
-            _ => self.spec.segments[first as usize..].iter().copied().sum(),
-        }
+        self.bytes - self.bytes_before(first)
     }
 
     pub fn may_start_another(&self, most: u32) -> bool {

@@ -89,7 +89,7 @@ impl Scheduler {
                 self.divider.pending.push(device_id);
             }
         }
-        for id in self.models.ids() {
+        for id in self.models.ids().to_vec() {
             self.unassign(id);
             self.models[id].indexed.tried = false;
             self.refresh(id);

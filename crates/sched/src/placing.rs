@@ -14,7 +14,7 @@ use sublet_units::{DeviceId, ModelId, Time};
 pub(crate) const CONSIDERED: usize = 8;
 
 /// How many devices are compared at once: of a thousand, some of these serve nearly as well as the best of all.
-pub(crate) const SCOPE: usize = 32;
+const SCOPE: usize = 32;
 
 impl Scheduler {
     /// Starts loads for models with waiting requests that are nowhere, the most urgent first. One that is pressing and
@@ -98,13 +98,26 @@ impl Scheduler {
     }
 
     /// All devices, from another one on each time.
-    pub(crate) fn look_round(&mut self) -> Vec<DeviceId> {
-        let mut devices = self.devices.ids();
-        if devices.len() > SCOPE {
-            self.looked = (self.looked + SCOPE) % devices.len();
-            devices.rotate_left(self.looked);
+    fn look_round(&mut self) -> Vec<DeviceId> {
+        let from = self.look_on();
+        let devices = self.devices.ids();
+        [&devices[from..], &devices[..from]].concat()
+    }
+
+    /// The first of these.
+    pub(crate) fn look_about(&mut self) -> Vec<DeviceId> {
+        let from = self.look_on();
+        let devices = self.devices.ids();
+        devices[from..].iter().chain(&devices[..from]).copied().take(SCOPE).collect()
+    }
+
+    fn look_on(&mut self) -> usize {
+        if self.devices.len() > SCOPE {
+            self.looked = (self.looked + SCOPE) % self.devices.len();
+            self.looked
+        } else {
+            0
         }
-        devices
     }
 
     pub(crate) fn make_room(&mut self, device: DeviceId, victims: Victims, out: &mut Vec<Command>) {
@@ -122,7 +135,17 @@ impl Scheduler {
         reach: Reach,
         scope: &[DeviceId],
     ) -> Option<(LoadOption, Victims)> {
-        let mut options = self.load_options(id, urgency, reach, scope);
+        let options = self.load_options(id, urgency, reach, scope);
+        self.choose(id, options, reach)
+    }
+
+    /// Picks the best of some devices where enough others make room.
+    pub(crate) fn choose(
+        &self,
+        id: ModelId,
+        mut options: Vec<LoadOption>,
+        reach: Reach,
+    ) -> Option<(LoadOption, Victims)> {
         while !options.is_empty() {
             let at = self.config.policy.placement.choose(id, &options)?;
             let option = options[at];
@@ -144,12 +167,14 @@ impl Scheduler {
     ) -> Vec<LoadOption> {
         let mut options = Vec::new();
         let model = &self.models[id];
+        let run = self.run_time(id);
         for &device_id in scope {
             let device = &self.devices[device_id];
+            let place = model.places.get(device_id);
             if !self.may_load(device_id, device, id, urgency) {
                 continue;
             }
-            let shortage = self.shortage(device_id, device, id);
+            let shortage = device.shortage(model, place);
             let mut room = device.idle_pages;
             if matches!(reach, Reach::LessUrgent(_)) {
                 room += device.queued_pages;
@@ -157,7 +182,8 @@ impl Scheduler {
             if shortage > room {
                 continue;
             }
-            let (source, arrival) = self.source(device_id, id);
+            let neighbours = self.neighbours(device_id, device);
+            let (source, arrival) = self.source(device_id, device, model, &neighbours);
             if source == Source::Host && !device.host.takes(self.now, self.config.loads_max) {
                 continue;
             }
@@ -166,11 +192,11 @@ impl Scheduler {
             options.push(LoadOption {
                 device: device_id,
                 source,
-                finish: arrival.max(backlog).saturating_add(self.run_time(id)),
+                finish: arrival.max(backlog).saturating_add(run),
                 free_pages: device.ledger.free(),
                 regret: device.host.rate.time(device.spec.page_bytes * u64::from(shortage)),
                 idle: device.has_idle_lane() && is_first,
-                neighbours: self.neighbours(device_id),
+                neighbours,
             });
         }
         let avoid = model.avoid;
@@ -215,14 +241,6 @@ impl Scheduler {
         let devices: Vec<DeviceId> = self.devices.iter().filter(could).map(|(id, _)| id).collect();
         let home = placement.home(id, devices.len());
         devices.get(home) == Some(&device_id)
-    }
-
-    /// Pages that must be evicted before a model can be loaded.
-    pub(crate) fn shortage(&self, device_id: DeviceId, device: &Device, id: ModelId) -> u32 {
-        let model = &self.models[id];
-        let resident = model.places.get(device_id).map_or(0, |place| place.resident);
-        let missing = device.pages_of(&model.spec.segments, resident as usize);
-        missing.saturating_sub(device.ledger.free())
     }
 
     pub(crate) fn run_time(&self, id: ModelId) -> Time {

@@ -120,7 +120,7 @@ pub(crate) struct LinkRate {
     bytes: u128,
     nanos: u128,
     /// Nanoseconds per byte, in 1/2^32.
-    pace: u128,
+    pace: u64,
 }
 
 impl LinkRate {
@@ -142,11 +142,12 @@ impl LinkRate {
     }
 
     pub fn time(&self, bytes: Bytes) -> Time {
-        Time(u64::try_from(u128::from(bytes.0).saturating_mul(self.pace) >> 32).unwrap_or(u64::MAX))
+        let nanos = (u128::from(bytes.0) * u128::from(self.pace)) >> 32;
+        Time(u64::try_from(nanos).unwrap_or(u64::MAX))
     }
 
     fn settle(&mut self) {
-        self.pace = (self.nanos << 32) / self.bytes.max(1);
+        self.pace = u64::try_from((self.nanos << 32) / self.bytes.max(1)).unwrap_or(u64::MAX);
     }
 }
 

@@ -36,8 +36,8 @@ pub struct Scheduler {
     pub(crate) timers: Timers,
     /// Models that are on no device, nor on their way to one, and should be.
     pub(crate) wanting: Ranking,
-    /// Models with waiting requests that might profit from one more copy, and some that no longer would.
-    pub(crate) spreading: Vec<ModelId>,
+    /// Models with waiting requests that might profit from one more copy.
+    pub(crate) spreading: Ranking,
     /// Devices where a run might start.
     pub(crate) open: Vec<DeviceId>,
     /// Devices where memory or a link became free since loads were planned last.
@@ -68,7 +68,7 @@ impl Scheduler {
             expiries: BinaryHeap::new(),
             timers: Timers::default(),
             wanting: Ranking::default(),
-            spreading: Vec::new(),
+            spreading: Ranking::default(),
             open: Vec::new(),
             freed: Vec::new(),
             replan: false,
@@ -138,7 +138,7 @@ impl Scheduler {
     pub fn resident_bytes(&self, device: DeviceId, model: ModelId) -> Bytes {
         let Some(model) = self.models.get(model) else { return Bytes::ZERO };
         let resident = model.places.get(device).map_or(0, |place| place.resident);
-        model.spec.segments[..resident as usize].iter().copied().sum()
+        model.bytes_before(resident)
     }
 
     /// Pages of a device that nobody has; `None` for a device that is not there.
@@ -181,7 +181,7 @@ impl Scheduler {
             return;
         }
         self.config.policy.order.review(self.now);
-        for id in self.models.ids() {
+        for id in self.models.ids().to_vec() {
             if self.models[id].front.is_some() {
                 self.refresh(id);
             }
@@ -235,7 +235,7 @@ impl Scheduler {
         self.find_fastest();
         self.replan = true;
         self.reassess(out);
-        for id in self.models.ids() {
+        for id in self.models.ids().to_vec() {
             self.settle(id, out);
         }
     }
@@ -286,7 +286,7 @@ impl Scheduler {
         for (device, _) in model.places.iter() {
             let device = &mut self.devices[*device];
             assert!(device.ledger.residency(id).is_none(), "{id} leaves nothing behind");
-            device.tenants.remove(&id);
+            device.tenants.remove(id);
         }
         (self.replan, self.respread) = (true, true);
         out.push(Command::ModelGone { model: id });

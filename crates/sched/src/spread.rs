@@ -1,27 +1,66 @@
 //! Further copies of models that one device cannot serve soon enough.
 
 use crate::command::Command;
-use crate::placing::{CONSIDERED, SCOPE};
-use crate::policy::{Candidate, Urgency};
+use crate::model::Place;
+use crate::placing::CONSIDERED;
+use crate::policy::{Candidate, LoadOption};
 use crate::scheduler::Scheduler;
 use crate::victims::Reach;
 use sublet_units::{DeviceId, ModelId, Time};
 
-/// How long a device's least worth is taken to stay as it was.
-const REMEMBERED: Time = Time::from_millis(100);
+/// How long a device's models are taken to be worth what they were, as a part of the half-life of their use: meanwhile
+/// they lose a hundredth of it.
+const REMEMBERED: u64 = 64;
+
+/// What a device's models were worth at some time, so that a search for room among the least worthy ones need not begin
+/// where it would find too little.
+#[derive(Debug, Default)]
+pub(crate) struct Appraisal {
+    /// When it is to be made again.
+    until: Time,
+    /// By magnitude of worth: pages of models worth no more than that.
+    pages: Vec<u32>,
+    /// Time lost by evicting the one that costs the least.
+    least_loss: Time,
+}
+
+impl Appraisal {
+    /// What its device has has changed.
+    pub fn expire(&mut self) {
+        self.until = Time::ZERO;
+    }
+
+    /// Pages of all models worth less than so much, and of some worth a little more.
+    fn pages_below(&self, limit: u64) -> u32 {
+        self.pages[magnitude(limit)]
+    }
+}
+
+const MAGNITUDES: usize = magnitude(u64::MAX) + 1;
+
+/// The power of two of a number, in four parts.
+const fn magnitude(worth: u64) -> usize {
+    match worth {
+        0..4 => worth as usize,
+        _ => {
+            let power = worth.ilog2();
+            (power as usize - 1) * 4 + (worth >> (power - 2) & 3) as usize
+        }
+    }
+}
 
 impl Scheduler {
     /// Loads further copies of models whose waiting requests would be done earlier with one. `grown`: a model whose queue
     /// has just grown; the others are looked at only when something else has changed.
     pub(crate) fn place_spreading(&mut self, grown: Option<ModelId>, out: &mut Vec<Command>) {
         if std::mem::take(&mut self.respread) && !self.spreading.is_empty() {
-            let mut spreading = std::mem::take(&mut self.spreading);
-            spreading.retain(|&id| self.still_spreads(id));
-            let mut first: Vec<(Urgency, ModelId)> =
-                spreading.iter().filter_map(|&id| Some((self.front(id)?.urgency, id))).collect();
-            self.spreading = spreading;
-            first.sort_unstable();
-            for (_, id) in first.into_iter().take(CONSIDERED) {
+            let mut first = [ModelId(0); CONSIDERED];
+            let mut count = 0;
+            for (at, (_, model)) in first.iter_mut().zip(self.spreading.iter()) {
+                *at = model;
+                count += 1;
+            }
+            for &id in &first[..count] {
                 self.spread(id, true, out);
             }
         }
@@ -30,15 +69,10 @@ impl Scheduler {
         }
     }
 
-    fn still_spreads(&mut self, id: ModelId) -> bool {
-        let Some(model) = self.models.get_mut(id) else { return false };
-        model.indexed.spreading = model.indexed.spreads;
-        model.indexed.spreads
-    }
-
     /// `changed`: something else than the model's queue has changed.
     fn spread(&mut self, id: ModelId, changed: bool, out: &mut Vec<Command>) {
-        let Some(model) = self.models.get(id).filter(|model| model.indexed.spreads) else { return };
+        let Some(model) = self.models.get(id) else { return };
+        let Some(urgency) = model.indexed.spreads else { return };
         let (until, known) = (model.indexed.spread_until, model.indexed.spread_copy);
         if self.now < model.indexed.spread_after {
             return;
@@ -47,63 +81,94 @@ impl Scheduler {
         if !changed && self.now < until && stay <= known {
             return;
         }
-        let mut scope = self.look_round();
-        scope.truncate(SCOPE);
-        let urgency = self.front(id).expect("a model that spreads has work").urgency;
-        let options = self.load_options(id, urgency, Reach::Idle, &scope);
+        let scope = self.look_about();
+        let worth = self.worth_of_copy(id);
+        let has_room = scope.iter().any(|&device| self.may_give_way(device, id, worth));
+        // While nobody else waits for a link, time that is gained may cost less time later.
+        let gain = stay.saturating_sub(self.run_time(id));
+        let pays =
+            self.wanting.is_empty() && scope.iter().any(|&device| self.may_pay(device, gain));
+        if !has_room && !pays {
+            // All who could make room are worth more, and will be for a while.
+            self.models[id].indexed.spread_after = self.now.saturating_add(stay);
+            return;
+        }
+        let mut options = self.load_options(id, urgency, Reach::Idle, &scope);
         let copy = options.iter().map(|option| option.finish).min();
-        let model = &mut self.models[id];
         if !copy.is_some_and(|copy| self.config.policy.placement.spreads(stay, copy)) {
             // Until the queue has grown by as much, or a copy's time has passed, the answer stays.
             let copy = copy.unwrap_or(stay.saturating_add(self.config.run_guess));
+            let model = &mut self.models[id];
             model.indexed.spread_copy = copy;
             model.indexed.spread_until = self.now.saturating_add(copy);
             return;
         }
-        let worth = self.worth_of_copy(id);
-        let mut found =
-            match options.iter().any(|option| self.may_give_way(option.device, id, worth)) {
-                true => self.place(id, urgency, Reach::IdleBelow(worth), &scope),
-                false => None,
-            };
-        if found.is_none() && self.wanting.is_empty() {
-            // Nobody else waits for a link: then what is gained may cost as much.
-            let gain = stay.saturating_sub(copy.unwrap_or(stay));
-            found = self.place(id, urgency, Reach::IdleFor(gain), &scope);
-        }
+        let is_wanted = self.config.policy.placement.choose(id, &options).is_some();
+        let others: Vec<LoadOption> = match pays {
+            true => options.iter().filter(|option| option.idle).copied().collect(),
+            false => Vec::new(),
+        };
+        options.retain(|option| self.may_give_way(option.device, id, worth));
+        let gain = stay.saturating_sub(copy.unwrap_or(stay));
+        let found = self
+            .choose(id, options, Reach::IdleBelow(worth))
+            .or_else(|| self.choose(id, others, Reach::IdleFor(gain)));
         if let Some((option, victims)) = found {
             self.make_room(option.device, victims, out);
             self.load(option.device, id, option.source, out);
-        } else if self.config.policy.placement.choose(id, &options).is_some() {
-            // All who could make room are worth more, and will be for a while.
+        } else if is_wanted {
             self.models[id].indexed.spread_after = self.now.saturating_add(stay);
-            for option in &options {
-                self.look_for_least(option.device);
-            }
         }
     }
 
     /// Whether a device may have room for a model among what is worth less than so much.
-    fn may_give_way(&self, device_id: DeviceId, id: ModelId, worth: u64) -> bool {
-        let device = &self.devices[device_id];
-        let (least, until) = device.least;
-        self.now >= until || least < worth || self.shortage(device_id, device, id) == 0
+    fn may_give_way(&mut self, device_id: DeviceId, id: ModelId, worth: u64) -> bool {
+        let (device, model) = (&self.devices[device_id], &self.models[id]);
+        let place = model.places.get(device_id);
+        let shortage = device.shortage(model, place);
+        if shortage == 0 {
+            return !place.is_some_and(Place::is_usable);
+        }
+        if self.now >= device.appraisal.until {
+            self.appraise(device_id);
+        }
+        shortage <= self.devices[device_id].appraisal.pages_below(worth)
     }
 
-    /// Remembers for a while what the least worthy idle model of a device is worth.
-    fn look_for_least(&mut self, device_id: DeviceId) {
+    /// Whether a run could start at once on a device, and perhaps gains more time than making room costs.
+    fn may_pay(&mut self, device_id: DeviceId, gain: Time) -> bool {
         let device = &self.devices[device_id];
-        if self.now < device.least.1 {
-            return;
+        if !device.has_idle_lane() {
+            return false;
         }
-        let is_idle = |&other: &ModelId| {
-            let place = self.models[other].places.get(device_id);
-            let candidacy = place.and_then(|place| place.candidacy);
-            candidacy.is_some_and(|candidacy| candidacy.queued.is_none())
-        };
-        let worths = device.tenants.iter().copied().filter(is_idle);
-        let least = worths.map(|other| self.worth_on(device_id, other)).min().unwrap_or(u64::MAX);
-        self.devices[device_id].least = (least, self.now.saturating_add(REMEMBERED));
+        if self.now >= device.appraisal.until {
+            self.appraise(device_id);
+        }
+        gain > self.devices[device_id].appraisal.least_loss
+    }
+
+    /// Remembers for a while what the models of a device are worth, those in use included, since they soon may not be.
+    fn appraise(&mut self, device_id: DeviceId) {
+        let mut pages = std::mem::take(&mut self.devices[device_id].appraisal.pages);
+        pages.clear();
+        pages.resize(MAGNITUDES, 0);
+        let mut least_loss = Time::MAX;
+        let device = &self.devices[device_id];
+        for other in device.tenants.iter() {
+            let model = &self.models[other];
+            let place = model.places.get(device_id).expect("the place of a tenant");
+            if place.pages > 0 && !model.is_pinned() {
+                pages[magnitude(self.worth_on(device, model, place))] += place.pages;
+                least_loss = least_loss.min(self.loss_on(device, model, place));
+            }
+        }
+        let mut sum = 0;
+        for pages in &mut pages {
+            sum += *pages;
+            *pages = sum;
+        }
+        let until = self.now.saturating_add(Time(self.config.use_half_life.0 / REMEMBERED));
+        self.devices[device_id].appraisal = Appraisal { until, pages, least_loss };
     }
 
     /// From now until what waits for a model could have run where it is, or is coming to.
@@ -122,7 +187,7 @@ impl Scheduler {
     /// From now until a model could have been brought to some device.
     pub(crate) fn earliest_copy(&self, id: ModelId) -> Time {
         let arrival = |(device_id, device): (_, &crate::device::Device)| {
-            self.source(device_id, id).1.max(device.backlog(self.now))
+            self.arrival_on(device_id, device, id).max(device.backlog(self.now))
         };
         self.devices.iter().map(arrival).min().unwrap_or(Time::MAX)
     }
@@ -140,5 +205,24 @@ impl Scheduler {
             run: model.run_times.predict(1),
             is_there: false,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn magnitudes_rise_with_worths_and_leave_none_out() {
+        let mut last = 0;
+        for worth in (0..4096).chain((12..64).flat_map(|power| {
+            let step = 1u64 << (power - 2);
+            (4..8).flat_map(move |part| [part * step, (part + 1).saturating_mul(step) - 1])
+        })) {
+            let at = magnitude(worth);
+            assert!(at == last || at == last + 1, "{worth}: {at} after {last}");
+            last = at;
+        }
+        assert_eq!(magnitude(u64::MAX) + 1, MAGNITUDES);
     }
 }

@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
-use std::marker::PhantomData;
 use std::ops::{Index, IndexMut};
 use sublet_units::{DeviceId, ModelId};
 
@@ -36,21 +35,21 @@ impl Dense for DeviceId {
 #[derive(Debug)]
 pub(crate) struct Table<K, T> {
     slots: Vec<Option<Box<T>>>,
-    len: usize,
-    ids: PhantomData<K>,
+    /// Of what is there, in order.
+    ids: Vec<K>,
 }
 
 impl<K: Dense, T> Table<K, T> {
     pub fn new() -> Self {
-        Table { slots: Vec::new(), len: 0, ids: PhantomData }
+        Table { slots: Vec::new(), ids: Vec::new() }
     }
 
     pub fn len(&self) -> usize {
-        self.len
+        self.ids.len()
     }
 
     pub fn is_empty(&self) -> bool {
-        self.len == 0
+        self.ids.is_empty()
     }
 
     pub fn get(&self, id: K) -> Option<&T> {
@@ -72,13 +71,17 @@ impl<K: Dense, T> Table<K, T> {
             self.slots.resize_with(index + 1, || None);
         }
         let before = self.slots[index].replace(Box::new(value));
-        self.len += usize::from(before.is_none());
+        if let (None, Err(at)) = (&before, self.find(id)) {
+            self.ids.insert(at, id);
+        }
         before.map(|value| *value)
     }
 
     pub fn remove(&mut self, id: K) -> Option<T> {
         let value = self.slots.get_mut(id.index())?.take()?;
-        self.len -= 1;
+        if let Ok(at) = self.find(id) {
+            self.ids.remove(at);
+        }
         Some(*value)
     }
 
@@ -93,12 +96,16 @@ impl<K: Dense, T> Table<K, T> {
         slots.filter_map(|(index, slot)| Some((K::at(index), slot.as_deref_mut()?)))
     }
 
-    pub fn ids(&self) -> Vec<K> {
-        self.iter().map(|(id, _)| id).collect()
+    pub fn ids(&self) -> &[K] {
+        &self.ids
     }
 
     pub fn values(&self) -> impl Iterator<Item = &T> {
         self.slots.iter().filter_map(|slot| slot.as_deref())
+    }
+
+    fn find(&self, id: K) -> Result<usize, usize> {
+        self.ids.binary_search_by_key(&id.index(), |other| other.index())
     }
 }
 

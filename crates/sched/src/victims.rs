@@ -1,6 +1,7 @@
 //! Which models make room for another.
 
-use crate::model::{Candidacy, Place};
+use crate::device::Device;
+use crate::model::{Candidacy, Model, Place};
 use crate::policy::{Candidate, Urgency};
 use crate::scheduler::Scheduler;
 use std::ops::Range;
@@ -34,16 +35,18 @@ impl Scheduler {
         reach: Reach,
     ) -> Option<Victims> {
         let device = &self.devices[device_id];
-        let shortage = self.shortage(device_id, device, id);
+        let model = &self.models[id];
+        let shortage = device.shortage(model, model.places.get(device_id));
         if shortage == 0 {
             return Some(Victims::new());
         }
         let claim = device.claim.as_ref().filter(|claim| claim.model == id);
         let mut candidates: Vec<(bool, u64, ModelId, u32)> = Vec::new();
-        for &other in &device.tenants {
-            let place = self.models[other].places.get(device_id).expect("the place of a tenant");
+        for other in device.tenants.iter() {
+            let model = &self.models[other];
+            let place = model.places.get(device_id).expect("the place of a tenant");
             let Some(Candidacy { pages, queued }) = place.candidacy else { continue };
-            let worth = self.worth_on(device_id, other);
+            let worth = self.worth_on(device, model, place);
             let is_in_reach = match (queued, reach) {
                 (None, Reach::IdleBelow(limit)) => worth < limit,
                 (None, _) => true,
@@ -65,8 +68,11 @@ impl Scheduler {
         })?;
         candidates.truncate(needed + 1);
         if let Reach::IdleFor(gain) = reach {
-            let eviction = &self.config.policy.eviction;
-            let loss = |&(_, _, other, _): &_| eviction.loss(&self.candidate(device_id, other));
+            let loss = |&(_, _, other, _): &(_, _, ModelId, _)| {
+                let model = &self.models[other];
+                let place = model.places.get(device_id).expect("the place of a tenant");
+                self.loss_on(device, model, place)
+            };
             if candidates.iter().map(loss).fold(Time::ZERO, Time::saturating_add) >= gain {
                 return None;
             }
@@ -107,26 +113,25 @@ impl Scheduler {
     }
 
     /// What it is worth to keep what a device has of a model.
-    pub(crate) fn worth_on(&self, device_id: DeviceId, id: ModelId) -> u64 {
-        self.config.policy.eviction.worth(&self.candidate(device_id, id))
+    pub(crate) fn worth_on(&self, device: &Device, model: &Model, place: &Place) -> u64 {
+        self.config.policy.eviction.worth(&self.candidate(device, model, place))
     }
 
-    fn candidate(&self, device_id: DeviceId, id: ModelId) -> Candidate {
-        let (device, model) = (&self.devices[device_id], &self.models[id]);
-        let resident = model.places.get(device_id).map_or(0, |place| place.resident);
-        let bytes = match resident == model.segments() {
-            true => model.bytes,
-            false => model.spec.segments[..resident as usize].iter().copied().sum(),
-        };
+    /// Time that will be lost by evicting what a device has of a model.
+    pub(crate) fn loss_on(&self, device: &Device, model: &Model, place: &Place) -> Time {
+        self.config.policy.eviction.loss(&self.candidate(device, model, place))
+    }
+
+    fn candidate(&self, device: &Device, model: &Model, place: &Place) -> Candidate {
+        let bytes = model.bytes_before(place.resident);
         // What is left of a copy is one more beside the whole ones.
         let whole = model.places.usable().count() as u32;
-        let is_usable = model.places.get(device_id).is_some_and(Place::is_usable);
         Candidate {
             resident: bytes,
             reload: device.host.rate.time(bytes),
             last_used: model.last_used,
             uses: model.uses.at(self.now, self.config.use_half_life),
-            copies: whole + u32::from(!is_usable),
+            copies: whole + u32::from(!place.is_usable()),
             run: model.run_times.predict(1),
             is_there: true,
         }

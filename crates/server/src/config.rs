@@ -4,8 +4,10 @@ use crate::ServerLimits;
 use serde::Serialize;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// What to open and what to allow.
 #[derive(Clone)]
@@ -15,6 +17,11 @@ pub struct ServerConfig {
     pub grpc: Option<SocketAddr>,
     pub metrics: Option<SocketAddr>,
     pub limits: ServerLimits,
+    /// Threads that connections are spread over.
+    pub network_threads: NonZeroUsize,
+    /// How long such a thread looks for more after a request or an answer before it sleeps. It takes a processor for so
+    /// long, and spares the next request the time to wake a thread.
+    pub polling: Duration,
     /// Needed, as `Authorization: Bearer …`, to load and unload models, to register shared memory and to change
     /// trace and log settings. Without one, only clients on this machine may do so.
     pub admin_token: Option<String>,
@@ -32,15 +39,24 @@ pub struct ServerConfig {
     pub version: String,
 }
 
+/// Machines with fewer processors need them for other things than polling.
+const POLLING_PROCESSORS: usize = 8;
+
+/// Longer than most models run, so that a client's next request finds the thread awake.
+const POLLING: Duration = Duration::from_millis(2);
+
 impl Default for ServerConfig {
-    /// Ports 8000, 8001 and 8002 on this machine's loopback address.
+    /// Ports 8000, 8001 and 8002 on this machine's loopback address; threads as the machine has processors to spare.
     fn default() -> Self {
+        let processors = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
         let port = |port| Some(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port));
         ServerConfig {
             http: port(8000),
             grpc: port(8001),
             metrics: port(8002),
             limits: ServerLimits::default(),
+            network_threads: NonZeroUsize::new((processors / 4).clamp(2, 8)).expect("at least 2"),
+            polling: if processors >= POLLING_PROCESSORS { POLLING } else { Duration::ZERO },
             admin_token: None,
             system_shared_memory: false,
             trace_folder: None,

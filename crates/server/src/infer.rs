@@ -3,6 +3,7 @@
 use crate::app::App;
 use crate::budget::Reservation;
 use crate::call::{Answer, OutputSpec};
+use crate::network::note_activity;
 use crate::trace::{Sample, Traced};
 use crate::{Call, Delivery, Failure};
 use std::sync::Arc;
@@ -25,6 +26,7 @@ pub(crate) struct Started {
 
 /// Hands a call to the engine.
 pub(crate) async fn begin(app: &Arc<App>, call: Call) -> Result<Started, Failure> {
+    note_activity();
     let admitted = app.admit()?;
     let began = Instant::now();
     let Call { request, id, outputs, delivery, final_mark } = call;
@@ -64,7 +66,9 @@ impl Started {
 
     /// Waits for the answer.
     pub async fn finish(self, app: &App) -> Result<Answer, Failure> {
-        let response = self.pending.await?;
+        let response = self.pending.await;
+        note_activity();
+        let response = response?;
         let took = self.began.elapsed();
         app.latencies.record(&response.model, response.timing.cold, took);
         if let Some((sample, started)) = self.sample {

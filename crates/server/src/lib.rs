@@ -18,6 +18,7 @@ mod listen;
 mod logging;
 mod metrics;
 mod names;
+mod network;
 mod parameters;
 mod repository;
 mod running;

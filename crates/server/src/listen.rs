@@ -1,20 +1,20 @@
 //! Accepts connections on one port and answers them from a router: HTTP/1.1 and HTTP/2 without TLS.
 
 use crate::ServerLimits;
+use crate::network::Network;
 use crate::stall::Guarded;
 use axum::Router;
 use axum::extract::Request;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use hyper_util::service::TowerToHyperService;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
-use tokio::task::JoinSet;
 use tower::ServiceExt;
 
 /// Who sent a request; an extension of every request.
@@ -35,25 +35,26 @@ pub(crate) async fn accept(
     router: Router,
     protocols: Protocols,
     limits: ServerLimits,
+    network: Arc<Network>,
     mut stop: watch::Receiver<Option<Duration>>,
 ) {
-    let builder = builder(protocols, &limits);
     let slots = Arc::new(Semaphore::new(limits.connections_max));
     let graceful = GracefulShutdown::new();
-    let mut connections = JoinSet::new();
+    let (cut, _) = watch::channel(());
     while let Some((stream, peer, slot)) = next(&listener, &slots, &mut stop).await {
-        while connections.try_join_next().is_some() {}
-        let stream = Guarded::new(stream, limits.header_timeout, limits.write_timeout);
-        let service = router.clone().map_request(move |mut request: Request<Incoming>| {
-            request.extensions_mut().insert(Peer(peer));
-            request
-        });
-        let service = TowerToHyperService::new(service);
-        let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
-        let connection = graceful.watch(connection);
-        connections.spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(%peer, error, "connection ended");
+        // Taken from this thread's poller, for the thread that it will live on.
+        let Ok(stream) = stream.into_std() else { continue };
+        let (router, limits, watcher) = (router.clone(), limits.clone(), graceful.watcher());
+        let mut cut_off = cut.subscribe();
+        network.spawn(async move {
+            tokio::select! {
+                // The sender tells nothing: its end does.
+                _ = cut_off.changed() => {}
+                served = serve(stream, peer, router, protocols, limits, watcher) => {
+                    if let Err(error) = served {
+                        tracing::debug!(%peer, error, "connection ended");
+                    }
+                }
             }
             drop(slot);
         });
@@ -63,7 +64,31 @@ pub(crate) async fn accept(
     if tokio::time::timeout(grace, graceful.shutdown()).await.is_err() {
         tracing::warn!(?grace, "requests still in flight at shutdown are cut off");
     }
-    connections.shutdown().await;
+    drop(cut);
+    // Every connection gives its slot back when it has ended.
+    let all = u32::try_from(limits.connections_max).unwrap_or(u32::MAX);
+    let _ = slots.acquire_many(all).await;
+}
+
+/// Answers what comes over one connection, until it ends or the watcher's owner ends it.
+async fn serve(
+    stream: std::net::TcpStream,
+    peer: SocketAddr,
+    router: Router,
+    protocols: Protocols,
+    limits: ServerLimits,
+    watcher: Watcher,
+) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    let stream = TcpStream::from_std(stream)?;
+    let stream = Guarded::new(stream, limits.header_timeout, limits.write_timeout);
+    let service = router.map_request(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(Peer(peer));
+        request
+    });
+    let service = TowerToHyperService::new(service);
+    let builder = builder(protocols, &limits);
+    let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
+    watcher.watch(connection).await
 }
 
 /// The next connection, once there is a slot for it; `None` at the end.
@@ -96,9 +121,10 @@ async fn next(
 }
 
 fn builder(protocols: Protocols, limits: &ServerLimits) -> Builder<TokioExecutor> {
-    const STREAM_WINDOW: u32 = 1 << 20;
+    const STREAM_WINDOW: u32 = 4 << 20;
     const CONNECTION_WINDOW: u32 = 8 << 20;
-    const FRAME_BYTES_MAX: u32 = 1 << 18;
+    // Most requests fit in one frame, and need not be joined.
+    const FRAME_BYTES_MAX: u32 = 4 << 20;
     const HEADER_BYTES_MAX: u32 = 32 << 10;
     let mut builder = Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(limits.header_timeout);

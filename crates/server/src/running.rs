@@ -3,6 +3,7 @@
 use crate::app::App;
 use crate::config::ServerConfig;
 use crate::listen::{Protocols, accept};
+use crate::network::Network;
 use crate::{grpc, http, metrics};
 use axum::Router;
 use std::net::SocketAddr;
@@ -17,6 +18,8 @@ use tokio::task::JoinSet;
 pub enum ServerError {
     #[error("cannot listen on {address}: {source}")]
     Listen { address: SocketAddr, source: std::io::Error },
+    #[error("cannot start the network's threads: {0}")]
+    Threads(#[from] std::io::Error),
     #[error("the gRPC schema cannot be served: {0}")]
     Reflection(#[from] tonic_reflection::server::Error),
 }
@@ -29,6 +32,7 @@ pub struct Running {
     metrics: Option<SocketAddr>,
     stop: watch::Sender<Option<Duration>>,
     ports: JoinSet<()>,
+    network: Arc<Network>,
 }
 
 /// Opens every port before it answers on any.
@@ -36,6 +40,7 @@ pub async fn serve(engine: Engine, config: ServerConfig) -> Result<Running, Serv
     let http = listen(config.http).await?;
     let grpc = listen(config.grpc).await?;
     let metrics = listen(config.metrics).await?;
+    let network = Network::start(config.network_threads, config.polling)?;
     let app = App::new(engine, &config);
     let (stop, _) = watch::channel(None);
     let mut running = Running {
@@ -45,6 +50,7 @@ pub async fn serve(engine: Engine, config: ServerConfig) -> Result<Running, Serv
         metrics: None,
         stop,
         ports: JoinSet::new(),
+        network,
     };
     running.http = running.open(http, http::router(app.clone()), Protocols::Http1And2);
     running.grpc = running.open(grpc, grpc::router(app.clone())?, Protocols::Http2);
@@ -98,8 +104,9 @@ impl Running {
         protocols: Protocols,
     ) -> Option<SocketAddr> {
         let (listener, address) = bound?;
-        let limits = self.app.limits.clone();
-        self.ports.spawn(accept(listener, router, protocols, limits, self.stop.subscribe()));
+        let (limits, network) = (self.app.limits.clone(), self.network.clone());
+        let stop = self.stop.subscribe();
+        self.ports.spawn(accept(listener, router, protocols, limits, network, stop));
         Some(address)
     }
 }

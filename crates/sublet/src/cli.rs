@@ -2,6 +2,7 @@
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::net::IpAddr;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use sublet_engine::Policy;
 use sublet_graph::Precision;
@@ -137,6 +138,13 @@ pub struct Serve {
     /// Let clients pass tensors in files under /dev/shm
     #[arg(long, help_heading = "Network")]
     pub allow_shared_memory: bool,
+    /// Threads that connections are spread over; a quarter of the processors, but 2 to 8, by default
+    #[arg(long, value_name = "N", help_heading = "Network")]
+    pub network_threads: Option<NonZeroUsize>,
+    /// Microseconds that a network thread polls after a request before it sleeps: spares the next request some 50 us,
+    /// and takes a processor meanwhile; 2000 by default where there are 8 processors or more, otherwise 0
+    #[arg(long, value_name = "US", help_heading = "Network")]
+    pub polling_us: Option<u64>,
     /// Requests that may wait; more are refused
     #[arg(long, default_value_t = 10_000, value_name = "N", help_heading = "Scheduling")]
     pub queue_max: usize,

@@ -20,18 +20,21 @@ pub fn main(options: Box<Serve>, logging: &Logging) -> Result<()> {
     if let Some(size) = options.max_request_size {
         limits.body_bytes_max = size.as_usize();
     }
+    let defaults = ServerConfig::default();
     let at = |port| Some(SocketAddr::new(options.host, port));
     let server = ServerConfig {
         http: at(options.http_port),
         grpc: at(options.grpc_port),
         metrics: at(options.metrics_port),
         limits,
+        network_threads: options.network_threads.unwrap_or(defaults.network_threads),
+        polling: options.polling_us.map_or(defaults.polling, Duration::from_micros),
         admin_token: options.admin_token.clone(),
         system_shared_memory: options.allow_shared_memory,
         trace_folder: options.trace_folder.clone(),
         log_folder: options.log_folder.clone(),
         log_control: Some(log_control),
-        ..ServerConfig::default()
+        ..defaults
     };
     let (engine, trace) = devices::start(&options.devices, engine_config(&options))?;
     let grace = Duration::from_secs(options.shutdown_grace);

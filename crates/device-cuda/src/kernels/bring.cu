@@ -1,7 +1,8 @@
 // Copies from pinned host memory, which the device reads over the link: `bytes` from `from` to `to`, both aligned to 16.
 // A copy engine would do it too, but only behind the weights that are queued there.
+#define KERNEL extern "C" __global__ void
 
-extern "C" __global__ void bring(uint4 *to, const uint4 *from, unsigned long long bytes) {
+KERNEL bring(uint4 *to, const uint4 *from, unsigned long long bytes) {
     unsigned long long whole = bytes / 16;
     unsigned long long step = (unsigned long long)gridDim.x * blockDim.x;
     unsigned long long at = (unsigned long long)blockIdx.x * blockDim.x + threadIdx.x;

@@ -3,10 +3,14 @@
 use super::Pages;
 use super::pinned::PinnedImage;
 use crate::driver::{Address, CudaError, Event, Mapping, Reservation};
+use crate::lane::breathe;
 use std::ops::Range;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use sublet_device::{DeviceError, Image};
 use sublet_units::PageId;
+
+/// Looks at segments that are not enqueued yet before a thread sleeps: about a millisecond's.
+const LOOKS_BEFORE_SLEEP: u32 = 500;
 
 /// The place of a model's weights. Its addresses never change, so what was captured with them stays valid.
 pub struct Region {
@@ -158,6 +162,7 @@ impl Region {
     /// # Errors
     /// That of a copy, or [`DeviceError::Invalid`] when one is neither resident nor coming.
     pub fn wait_for(&self, segments: u32) -> Result<Arrival, DeviceError> {
+        let mut looks = 0;
         let mut states = self.lock();
         'again: loop {
             let mut arrival = Arrival::Resident;
@@ -173,13 +178,28 @@ impl Region {
                         });
                     }
                     SegmentState::Expected => {
-                        states = self.changed.wait(states).unwrap_or_else(PoisonError::into_inner);
+                        looks += 1;
+                        states = self.wait_a_little(states, looks);
                         continue 'again;
                     }
                 }
             }
             return Ok(arrival);
         }
+    }
+
+    /// The link has usually got to it in less time than waking this thread would take.
+    fn wait_a_little<'a>(
+        &'a self,
+        states: MutexGuard<'a, Vec<SegmentState>>,
+        looks: u32,
+    ) -> MutexGuard<'a, Vec<SegmentState>> {
+        if looks > LOOKS_BEFORE_SLEEP {
+            return self.changed.wait(states).unwrap_or_else(PoisonError::into_inner);
+        }
+        drop(states);
+        breathe();
+        self.lock()
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<SegmentState>> {

@@ -1,11 +1,13 @@
 //! Models, plans and a started device to test with.
 
 use std::ops::Range;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
-use sublet_device::{Completion, Device, Image, Launch, LazyPlan, Load, ManualClock, Part};
+use sublet_device::{
+    Completion, Device, DeviceError, Image, Launch, LazyPlan, Load, ManualClock, Part, PlanSource,
+};
 use sublet_device_cpu::Evaluator;
 use sublet_device_cuda::{CudaDevice, CudaOptions, NoCache};
 use sublet_graph::{Graph, Literal, RewriteOptions};
@@ -83,7 +85,7 @@ impl Packed {
         vec![Literal::f32(&shape, &values)]
     }
 
-    fn plan(&self, shape: &[usize]) -> Plan {
+    pub fn plan(&self, shape: &[usize]) -> Plan {
         let shapes = [Some(shape.to_vec())];
         let options = CompileOptions::default();
         let image = &*self.image;
@@ -97,9 +99,29 @@ impl Packed {
     }
 }
 
+/// A plan that is made already.
+struct Again(Arc<Plan>);
+
+impl PlanSource for Again {
+    fn plan(&self) -> Result<Arc<Plan>, DeviceError> {
+        Ok(self.0.clone())
+    }
+}
+
+/// Held while a rig lives: shared by most tests, alone by one that counts the GPU's free memory.
+static GPU: RwLock<()> = RwLock::new(());
+
+/// The GPU for one test alone, and the rigs that it makes with [`Rig::on`].
+pub fn alone() -> RwLockWriteGuard<'static, ()> {
+    // A test that failed with it has left nothing behind.
+    GPU.write().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// A started device, and what it reports.
 pub struct Rig {
     pub device: CudaDevice,
+    /// Behind the device, so that it is dropped when that is gone.
+    _shared: Option<RwLockReadGuard<'static, ()>>,
     reports: Receiver<Completion>,
     models: AtomicU32,
 }
@@ -110,6 +132,12 @@ impl Rig {
         if !require_gpu() {
             return None;
         }
+        let shared = GPU.read().unwrap_or_else(PoisonError::into_inner);
+        Some(Rig { _shared: Some(shared), ..Rig::on(options) })
+    }
+
+    /// The same where the caller knows that there is a GPU, and has it alone.
+    pub fn on(options: &str) -> Self {
         let options: CudaOptions = options.parse().unwrap();
         let device = CudaDevice::new(0, options, Arc::new(NoCache)).unwrap();
         let (sender, reports) = channel();
@@ -119,7 +147,7 @@ impl Rig {
             let _ = sender.lock().unwrap().send(completion);
         });
         device.start(DeviceId(0), Arc::new(ManualClock::default()), sink);
-        Some(Rig { device, reports, models: AtomicU32::new(0) })
+        Rig { device, _shared: None, reports, models: AtomicU32::new(0) }
     }
 
     pub fn page_bytes(&self) -> u64 {
@@ -152,6 +180,13 @@ impl Rig {
         let plan = Arc::new(LazyPlan::new(move || Ok(plan.clone())));
         let parts = vec![Part { rows: 1, inputs: inputs.to_vec() }];
         self.device.launch(Launch { run: RunId(run), lane: LaneId(lane), model, plan, parts });
+    }
+
+    /// Launches a plan that may have run before, on lane 0.
+    pub fn launch_again(&self, run: u64, model: ModelId, plan: &Arc<Plan>, inputs: &[Literal]) {
+        let plan = Arc::new(Again(plan.clone()));
+        let parts = vec![Part { rows: 1, inputs: inputs.to_vec() }];
+        self.device.launch(Launch { run: RunId(run), lane: LaneId(0), model, plan, parts });
     }
 
     /// Waits for a run and for so many segments, in any order; the run's outputs.

@@ -104,12 +104,31 @@ fn unscaled(editor: &Editor, id: ValueId) -> (ValueId, f32) {
 /// Query, key and value that are split into heads only for the attention, and the result that is joined after it: the
 /// operator does both itself.
 pub(super) fn heads(editor: &mut Editor, node: usize) -> bool {
-    let Some((op, inputs)) = joined(editor, node) else { return false };
-    editor.replace(node, op, inputs);
+    let Some(Joined { name, op, inputs, flat }) = joined(editor, node) else { return false };
+    if flat {
+        // The rows of all batch entries behind each other: another shape of the operator's result.
+        let reshape = editor.node(node).op.clone();
+        let (split, target) = (editor.input(node, 0), editor.input(node, 1));
+        let dtype = split.and_then(|split| editor.value(split).dtype).expect("types are inferred");
+        let whole = editor.insert_before(node, &format!("{name}/heads"), op, inputs, dtype);
+        editor.replace(node, reshape, vec![Some(whole), target]);
+    } else {
+        editor.replace(node, op, inputs);
+    }
     true
 }
 
-fn joined(editor: &Editor, node: usize) -> Option<(Op, Vec<Option<ValueId>>)> {
+/// Attention that joins its heads itself.
+struct Joined {
+    /// Of the attention that does not.
+    name: String,
+    op: Op,
+    inputs: Vec<Option<ValueId>>,
+    /// Whether `[b · s, h · d]` is wanted instead of `[b, s, h · d]`.
+    flat: bool,
+}
+
+fn joined(editor: &Editor, node: usize) -> Option<Joined> {
     if !matches!(editor.node(node).op, Op::Reshape { .. }) {
         return None;
     }
@@ -118,7 +137,8 @@ fn joined(editor: &Editor, node: usize) -> Option<(Op, Vec<Option<ValueId>>)> {
     let Op::Attention(attention) = editor.node(fused).op.clone() else { return None };
     let outputs = editor.node(fused).outputs.iter().flatten().count();
     let plain = attention.q_num_heads == 0 && outputs == 1 && editor.input(fused, 4).is_none();
-    if !plain || !splits(editor, output, split) {
+    let flat = is_flat(editor, output, split);
+    if !plain || !(flat || splits(editor, output, split)) {
         return None;
     }
     let mut inputs = Vec::new();
@@ -139,7 +159,8 @@ fn joined(editor: &Editor, node: usize) -> Option<(Op, Vec<Option<ValueId>>)> {
     inputs.extend(editor.node(fused).inputs[3..].iter().copied());
     let scale = attention.scale;
     let op = Attention { q_num_heads: heads[0], kv_num_heads: heads[1], scale, ..attention };
-    Some((Op::Attention(op), inputs))
+    let name = editor.node(fused).name.clone();
+    Some(Joined { name, op: Op::Attention(op), inputs, flat })
 }
 
 /// The `x` of a transpose of `x` that swaps the two middle axes of four.
@@ -155,6 +176,16 @@ fn splits(editor: &Editor, whole: ValueId, split: ValueId) -> bool {
     editor.probes.relate(whole, split, |whole, split| match (whole, split) {
         (&[b, s, hidden], &[split_b, split_s, h, d]) => {
             b == split_b && s == split_s && h.checked_mul(d) == Some(hidden)
+        }
+        _ => false,
+    })
+}
+
+/// Whether `split` is `[b, s, h, d]` and `flat` `[b · s, h · d]`.
+fn is_flat(editor: &Editor, flat: ValueId, split: ValueId) -> bool {
+    editor.probes.relate(flat, split, |flat, split| match (flat, split) {
+        (&[rows, hidden], &[b, s, h, d]) => {
+            b.checked_mul(s) == Some(rows) && h.checked_mul(d) == Some(hidden)
         }
         _ => false,
     })

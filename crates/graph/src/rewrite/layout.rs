@@ -1,4 +1,4 @@
-//! Chains of transposes and of reshapes, and reshapes about a softmax.
+//! Chains of transposes and of reshapes, and reshapes about a softmax or a transpose.
 
 use super::editor::Editor;
 use crate::{Op, ValueId};
@@ -83,4 +83,32 @@ fn unflattened(editor: &Editor, node: usize) -> Option<(Op, ValueId)> {
     let back = editor.node(shape).op == Op::Shape { start: 0, end: None }
         && editor.input(shape, 0) == Some(x);
     (back && last >= 0 && (axis == last || axis == -1)).then_some((op, x))
+}
+
+/// A transpose of the last two axes between a reshape that joins the axes before them, and one that parts them again.
+pub(super) fn matrices(editor: &mut Editor, node: usize) -> bool {
+    let Some((x, perm)) = unjoined(editor, node) else { return false };
+    editor.replace(node, Op::Transpose { perm }, vec![Some(x)]);
+    true
+}
+
+fn unjoined(editor: &Editor, node: usize) -> Option<(ValueId, Vec<usize>)> {
+    let is_reshape = |node: usize| matches!(editor.node(node).op, Op::Reshape { .. });
+    let transpose = editor.inner(editor.input(node, 0)?)?;
+    let Op::Transpose { perm } = &editor.node(transpose).op else { return None };
+    let joined = editor.input(transpose, 0)?;
+    let join = editor.maker(joined)?;
+    if !is_reshape(node) || !is_reshape(join) || perm[..] != [0, 2, 1] {
+        return None;
+    }
+    let x = editor.input(join, 0)?;
+    let rank = editor.probes.rank(x).filter(|&rank| rank > 3)?;
+    let joins = editor.probes.relate(x, joined, |x, joined| x[rank - 2..] == joined[1..]);
+    let parts = editor.probes.relate(x, editor.output(node)?, |x, y| {
+        let (lead, last) = x.split_at(rank - 2);
+        y.len() == rank && y[..rank - 2] == *lead && y[rank - 2..] == [last[1], last[0]]
+    });
+    let mut perm: Vec<usize> = (0..rank).collect();
+    perm.swap(rank - 2, rank - 1);
+    (joins && parts).then_some((x, perm))
 }

@@ -15,6 +15,7 @@ mod denormal;
 mod editor;
 mod fold;
 mod gelu;
+mod guard;
 mod identity;
 mod layout;
 mod linear;
@@ -108,6 +109,8 @@ const CLEANUPS: &[(&str, Apply)] = &[
     ("transpose", layout::transpose),
     ("reshape", layout::reshape),
     ("softmax", layout::softmax),
+    ("matrices", layout::matrices),
+    ("guard", guard::guard),
 ];
 
 const FUSIONS: &[(&str, Apply)] = &[

@@ -3,8 +3,8 @@
 use crate::model::{Builder, check_rewrite, random, run};
 use sublet_device_cpu::Evaluator;
 use sublet_graph::{
-    Activation, AutoPad, Binary, Conv, DType, Graph, GraphInput, Literal, Node, Op, Precision,
-    Reduce, RewriteOptions, Source, Unary, ValueId, ValueInfo, infer_dtypes, rewrite,
+    Activation, AutoPad, Binary, Compare, Conv, DType, Graph, GraphInput, Literal, Node, Op,
+    Precision, Reduce, RewriteOptions, Source, Unary, ValueId, ValueInfo, infer_dtypes, rewrite,
 };
 
 fn conv(activation: Activation) -> Op {
@@ -630,6 +630,89 @@ fn attention_is_recognised_heads_and_all() {
         let Op::Attention(attention) = &model.graph.nodes[3].op else { panic!() };
         assert_eq!((attention.q_num_heads, attention.scale), (2, Some(0.5)));
     }
+}
+
+#[test]
+fn an_activation_joins_a_product_across_a_reshape() {
+    let build = |b: &mut Builder| {
+        let x = b.input("x", &[0, 8]);
+        let (w, v) = (b.random(&[8, 6]), b.random(&[6, 4]));
+        let y = b.node(Op::MatMul, &[x, w]);
+        let shape = b.ints(&[-1, 2, 6]);
+        let y = b.node(Op::Reshape { allow_zero: true }, &[y, shape]);
+        let y = b.node(Op::Unary(Unary::Gelu { tanh: true }), &[y]);
+        let y = b.node(Op::MatMul, &[y, v]);
+        b.output(y);
+    };
+    let (model, _) = check_rewrite(build, &[&[4, 8]], "Linear Reshape Linear");
+    let gelu = Op::Linear { activation: Activation::Gelu { tanh: true } };
+    assert_eq!(model.graph.nodes[0].op, gelu);
+    // What is also read before the activation stays.
+    let build = |b: &mut Builder| {
+        let x = b.input("x", &[4, 8]);
+        let w = b.random(&[8, 6]);
+        let y = b.node(Op::MatMul, &[x, w]);
+        let shape = b.ints(&[2, 2, 6]);
+        let y = b.node(Op::Reshape { allow_zero: true }, &[y, shape]);
+        let z = b.node(Op::Unary(Unary::Relu), &[y]);
+        let y = add(b, y, z);
+        b.output(y);
+    };
+    check_rewrite(build, &[&[4, 8]], "Linear Reshape Relu Add");
+}
+
+/// Attention as newer exporters write it: keys transposed as a row of matrices, the scale's root on queries and keys, a
+/// mask of `hidden` where a key is not seen, weights guarded against rows without any, and a flat result.
+fn guarded_attention(b: &mut Builder, hidden: f32) {
+    let x = b.input("x", &[0, 6, 8]);
+    let [q, k, v] = [0, 1, 2].map(|_| {
+        let w = b.random(&[8, 8]);
+        b.node(Op::MatMul, &[x, w])
+    });
+    let [q, k, v] = [q, k, v].map(|x| split(b, x, &[0, 2, 1, 3]));
+    let shape = b.ints(&[-1, 6, 4]);
+    let k = b.node(Op::Reshape { allow_zero: false }, &[k, shape]);
+    let k = b.node(Op::Transpose { perm: vec![0, 2, 1] }, &[k]);
+    let shape = b.ints(&[-1, 2, 4, 6]);
+    let k = b.node(Op::Reshape { allow_zero: false }, &[k, shape]);
+    let root = b.scalar(0.75);
+    let (q, k) = (mul(b, q, root), mul(b, k, root));
+    let scores = b.node(Op::MatMul, &[q, k]);
+    let token = b.input("token", &[1, 1, 6, 6]);
+    let zero = b.scalar(0.0);
+    let seen = b.node(Op::Compare(Compare::Greater), &[token, zero]);
+    let hidden = b.scalar(hidden);
+    let mask = b.node(Op::Where, &[seen, zero, hidden]);
+    let scores = add(b, scores, mask);
+    let weights = b.node(Op::Softmax { axis: -1 }, &[scores]);
+    let undefined = b.node(Op::Unary(Unary::IsNaN), &[weights]);
+    let weights = b.node(Op::Where, &[undefined, zero, weights]);
+    let y = b.node(Op::MatMul, &[weights, v]);
+    let y = b.node(Op::Transpose { perm: vec![0, 2, 1, 3] }, &[y]);
+    let shape = b.ints(&[-1, 8]);
+    let y = b.node(Op::Reshape { allow_zero: false }, &[y, shape]);
+    b.output(y);
+}
+
+#[test]
+fn guarded_attention_is_recognised_where_a_mask_is_finite() {
+    let shapes: [&[usize]; 2] = [&[2, 6, 8], &[1, 1, 6, 6]];
+    let (model, report) = check_rewrite(
+        |b| guarded_attention(b, -6e4),
+        &shapes,
+        "Linear Linear Linear Greater Where Attention Reshape",
+    );
+    let Op::Attention(attention) = &model.graph.nodes[5].op else { panic!("{}", model.graph) };
+    assert_eq!((attention.q_num_heads, attention.scale), (2, Some(0.5625)));
+    assert_eq!((report.count("guard"), report.count("matrices")), (1, 1));
+}
+
+#[test]
+fn guarded_weights_stay_where_a_mask_may_hide_every_key() {
+    let shapes: [&[usize]; 2] = [&[2, 6, 8], &[1, 1, 6, 6]];
+    let expected = "Linear Linear Linear Reshape Transpose Reshape Reshape Transpose Transpose Mul Mul \
+                    MatMul Greater Where Add Softmax IsNaN Where MatMul Transpose Reshape";
+    check_rewrite(|b| guarded_attention(b, f32::NEG_INFINITY), &shapes, expected);
 }
 
 #[test]
