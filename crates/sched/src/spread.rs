@@ -12,6 +12,9 @@ use sublet_units::{DeviceId, ModelId, Time};
 /// they lose a hundredth of it.
 const REMEMBERED: u64 = 64;
 
+/// Waiting for this part of what the deadline allows is worth some effort.
+const NOTABLE: u64 = 2;
+
 /// What a device's models were worth at some time, so that a search for room among the least worthy ones need not begin
 /// where it would find too little.
 #[derive(Debug, Default)]
@@ -86,8 +89,10 @@ impl Scheduler {
         let has_room = scope.iter().any(|&device| self.may_give_way(device, id, worth));
         // While nobody else waits for a link, time that is gained may cost less time later.
         let gain = stay.saturating_sub(self.run_time(id));
-        let pays =
-            self.wanting.is_empty() && scope.iter().any(|&device| self.may_pay(device, gain));
+        let slo = self.models[id].spec.slo.unwrap_or(self.config.slo);
+        let pays = stay * NOTABLE >= slo
+            && self.wanting.is_empty()
+            && scope.iter().any(|&device| self.may_pay(device, gain));
         if !has_room && !pays {
             // All who could make room are worth more, and will be for a while.
             self.models[id].indexed.spread_after = self.now.saturating_add(stay);
