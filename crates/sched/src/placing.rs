@@ -33,9 +33,53 @@ impl Scheduler {
             *at = model;
             count += 1;
         }
+        self.set_back(&mut wanting[..count]);
         self.advance_late(&mut wanting[..count]);
         for &id in &wanting[..count] {
             self.place_wanted(id, &freed, out);
+        }
+    }
+
+    /// Of models in order of urgency, where not all that are equal in class would be in time if they were loaded one after
+    /// the other, sets back those for which the fewest rows wait for each second of loading (after Moore and Hodgson).
+    fn set_back(&self, wanting: &mut [ModelId]) {
+        let class = |&id: &ModelId| self.front(id).map(|front| front.urgency.class);
+        let starved = wanting.iter().take_while(|id| class(id) == Some(0)).count();
+        let Some(first) = wanting.get(starved).and_then(class) else { return };
+        let equal = wanting[starved..].iter().take_while(|id| class(id) == Some(first)).count();
+        let is_late = self.front(wanting[starved]).is_none_or(|front| front.late);
+        let Some(rate) = self.fastest.map(|device| &self.devices[device].host.rate) else { return };
+        if equal < 2 || is_late {
+            return;
+        }
+        let links = self.devices.len() as u64;
+        let load = |id: ModelId| Time(rate.time(self.models[id].bytes).0 / links);
+        let (ahead, rest) = wanting.split_at_mut(starved);
+        let rest = &mut rest[..equal];
+        let mut end = self.now;
+        for &id in ahead.iter() {
+            end = end.saturating_add(load(id));
+        }
+        // Those that are kept lie in front, then those that are set back, then those not yet looked at.
+        let (mut kept, mut back) = (0, 0);
+        while kept + back < rest.len() {
+            rest[kept..=kept + back].rotate_right(1);
+            let id = rest[kept];
+            kept += 1;
+            end = end.saturating_add(load(id));
+            let due = self.front(id).map_or(Time::MAX, |front| self.models[id].queue.due(front.first));
+            if end.saturating_add(self.run_time(id)) <= due {
+                continue;
+            }
+            let gain = |&at: &usize| {
+                let rows = self.models[rest[at]].queue.len() as u128;
+                rows * 1_000_000_000 / u128::from(load(rest[at]).0.max(1))
+            };
+            let least = (0..kept).rev().min_by_key(gain).expect("one was just kept");
+            end = end.saturating_sub(load(rest[least]));
+            rest[least..kept + back].rotate_left(1);
+            kept -= 1;
+            back += 1;
         }
     }
 
