@@ -68,7 +68,9 @@ impl Scheduler {
         let mut shortest = Time::ZERO;
         if gives_up {
             let run = model.run_times.predict(1).unwrap_or(Time::ZERO);
-            model.queue.set_late_aside(now.saturating_add(wait.max(run)));
+            let least = wait.max(run);
+            // Predictions change, but not by so much again and again.
+            model.queue.set_late_aside(now.saturating_add(least), Time(least.0 / 8));
             // What is on its way comes closer as time goes by, so that it alone makes nothing late.
             shortest = if missing { wait.max(run) } else { run };
         }

@@ -37,10 +37,3 @@ pub use policy::{
     Work,
 };
 pub use scheduler::Scheduler;
-
-static KNOBS: std::sync::OnceLock<Vec<f64>> = std::sync::OnceLock::new();
-#[doc(hidden)]
-pub fn knob(i: usize, default: f64) -> f64 {
-    let k = KNOBS.get_or_init(|| std::env::var("KNOBS").unwrap_or_default().split(',').map(|x| x.parse().unwrap_or(f64::NAN)).collect());
-    match k.get(i) { Some(x) if !x.is_nan() => *x, _ => default }
-}

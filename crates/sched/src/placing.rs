@@ -67,7 +67,8 @@ impl Scheduler {
             let id = rest[kept];
             kept += 1;
             end = end.saturating_add(load(id));
-            let due = self.front(id).map_or(Time::MAX, |front| self.models[id].queue.due(front.first));
+            let due =
+                self.front(id).map_or(Time::MAX, |front| self.models[id].queue.due(front.first));
             if end.saturating_add(self.run_time(id)) <= due {
                 continue;
             }

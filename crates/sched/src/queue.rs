@@ -97,13 +97,19 @@ impl Queue {
     }
 
     /// Sets those aside that cannot be answered in time any more, from the most urgent on: whatever starts now ends at
-    /// `earliest` at best.
-    pub fn set_late_aside(&mut self, earliest: Time) {
+    /// `earliest` at best. Those come back that would be answered `margin` before their time after all.
+    pub fn set_late_aside(&mut self, earliest: Time, margin: Time) {
         while let Some(first) = self.live.front()
             && first.due < earliest
         {
             let entry = self.live.pop_front().expect("the first");
             insert(&mut self.late, entry);
+        }
+        while let Some(last) = self.late.back()
+            && last.due > earliest.saturating_add(margin)
+        {
+            let entry = self.late.pop_back().expect("the last");
+            insert(&mut self.live, entry);
         }
     }
 
