@@ -30,10 +30,10 @@ pub use command::{Command, EvictCause, RejectReason, Source};
 pub use config::Config;
 pub use event::{Batching, DeviceSpec, Event, ModelSpec, Peer, ProfilePoint, Request};
 pub use policy::{
-    ArrivalOrder, BatchPolicy, Candidate, Delayed, Demand, DutyCycles, EarliestFinish,
-    ElasticPartitions, Eviction, FixedDevice, Greedy, HastyLanes, LanePlan, LeastLoadedSwitch,
-    LeastRecentlyUsed, LeastSlack, LeastWorth, LoadOption, MostFree, Neighbours, OneByOne, Order,
-    Outcome, Partition, Placement, Policy, Preset, ProtectHeavy, RequiredRequests, Served, Urgency,
-    Work,
+    ArrivalOrder, BatchPolicy, Candidate, Delayed, Demand, DutyCycles, EarliestDeadline,
+    EarliestFinish, ElasticPartitions, Eviction, FixedDevice, Greedy, HastyLanes, LanePlan,
+    LeastLoadedSwitch, LeastRecentlyUsed, LeastWorth, LoadOption, MostFree, Neighbours, OneByOne,
+    Order, Outcome, Partition, Placement, Policy, Preset, ProtectHeavy, RequiredRequests, Served,
+    Urgency, Work,
 };
 pub use scheduler::Scheduler;

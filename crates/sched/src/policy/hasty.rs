@@ -106,3 +106,40 @@ fn of(load: &Load) -> ModelId {
 fn whole(share: u32) -> LanePlan {
     LanePlan { share, models: Vec::new() }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{Batching, ProfilePoint};
+
+    fn point(rows: u32, share: u32, millis: u64) -> ProfilePoint {
+        ProfilePoint { rows, share, time: Time::from_millis(millis) }
+    }
+
+    #[test]
+    fn a_model_that_others_make_late_gets_a_share_and_keeps_it() {
+        let quick = [point(1, 100, 1), point(1, 20, 2)];
+        let long = [point(1, 100, 50), point(1, 20, 250)];
+        let demand = |model, slo, profile, late| Demand {
+            model: ModelId(model),
+            slo: Time::from_millis(slo),
+            batching: Batching { rows_max: 1, delay_max: Time::ZERO },
+            profile,
+            ended: 1000,
+            late,
+        };
+        let mut lanes = HastyLanes::default();
+        for model in [0, 1] {
+            lanes.sample(ModelId(model), 10, Time::from_secs(1));
+        }
+        let calm = [demand(0, 10, &quick, 0), demand(1, 500, &long, 9)];
+        assert_eq!(lanes.plan(&calm, 2), None, "only what suffers from others' runs gets a share");
+        let rush = [demand(0, 10, &quick, 9), demand(1, 500, &long, 9)];
+        let plan = lanes.plan(&rush, 2).expect("a division");
+        let shares: Vec<Vec<u32>> =
+            plan.iter().map(|lanes| lanes.iter().map(|lane| lane.share).collect()).collect();
+        assert_eq!(shares, [vec![20, 80], vec![100]]);
+        assert_eq!(plan[0][0].models[0].model, ModelId(0));
+        assert_eq!(lanes.plan(&calm, 2), None, "it keeps what it has");
+    }
+}

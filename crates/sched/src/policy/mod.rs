@@ -17,7 +17,7 @@ pub use fifo_lru::{ArrivalOrder, Greedy, LeastRecentlyUsed, MostFree};
 pub use gpulet::{DutyCycles, ElasticPartitions};
 pub use hasty::HastyLanes;
 pub use preset::{Policy, Preset};
-pub use sublet::{Delayed, EarliestFinish, LeastSlack, LeastWorth};
+pub use sublet::{Delayed, EarliestDeadline, EarliestFinish, LeastWorth};
 pub use torpor::{LeastLoadedSwitch, OneByOne, ProtectHeavy, RequiredRequests};
 
 use crate::command::Source;

@@ -4,7 +4,7 @@ use super::deepplan::FixedDevice;
 use super::fifo_lru::{ArrivalOrder, Greedy, LeastRecentlyUsed, MostFree};
 use super::gpulet::{DutyCycles, ElasticPartitions};
 use super::hasty::HastyLanes;
-use super::sublet::{Delayed, EarliestFinish, LeastSlack, LeastWorth};
+use super::sublet::{Delayed, EarliestDeadline, EarliestFinish, LeastWorth};
 use super::torpor::{LeastLoadedSwitch, OneByOne, ProtectHeavy, RequiredRequests};
 use super::{BatchPolicy, Eviction, Order, Partition, Placement};
 use std::fmt;
@@ -100,7 +100,7 @@ impl Policy {
                 ..fifo_lru
             },
             Preset::Sublet => Policy {
-                order: Box::new(LeastSlack::default()),
+                order: Box::new(EarliestDeadline::default()),
                 placement: Box::new(EarliestFinish),
                 eviction: Box::new(LeastWorth),
                 batching: Box::new(Delayed),

@@ -8,7 +8,7 @@ use sublet_units::{ModelId, Time};
 
 /// By priority, then by deadline. What cannot meet it any more goes after all that can, and a tenant that has had more than its share after those that have not.
 #[derive(Default)]
-pub struct LeastSlack {
+pub struct EarliestDeadline {
     /// Requests that may be put off, in shares of one.
     allowance: u32,
 }
@@ -23,7 +23,7 @@ const CLASS_DEFAULT: u32 = 1 << 24;
 const OVER_SHARE: u32 = 1 << 26;
 const LATE: u32 = 1 << 28;
 
-impl Order for LeastSlack {
+impl Order for EarliestDeadline {
     fn request(&self, request: &Request, _: Time, due: Time) -> Urgency {
         let stated = request.priority.min(CLASS_DEFAULT - 1);
         Urgency { class: if stated == 0 { CLASS_DEFAULT } else { stated }, when: due }
@@ -157,5 +157,41 @@ impl BatchPolicy for Delayed {
         }
         // A deadline that is missed anyway limits nothing.
         if is_too_long(rows) { rows_max } else { rows }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sublet_units::Bytes;
+
+    #[test]
+    fn one_request_in_so_many_is_put_off() {
+        let mut order = EarliestDeadline::default();
+        let outcome =
+            Outcome { model: ModelId(0), at: Time::ZERO, due: Time::ZERO, took: Some(Time(1)) };
+        for _ in 1..PUT_OFF_ONE_IN {
+            order.ended(&outcome);
+        }
+        assert!(!order.puts_off());
+        order.ended(&outcome);
+        assert!(order.puts_off());
+        assert!(!order.puts_off());
+    }
+
+    #[test]
+    fn evicting_one_of_several_copies_or_what_nobody_uses_loses_little() {
+        let only = Candidate {
+            resident: Bytes(1 << 30),
+            reload: Time(1000),
+            last_used: Time::ZERO,
+            uses: 10 * USE,
+            copies: 1,
+            run: Some(Time(400)),
+            is_there: true,
+        };
+        assert_eq!(LeastWorth.loss(&only), Time(850));
+        assert_eq!(LeastWorth.loss(&Candidate { copies: 2, ..only }), Time(212));
+        assert_eq!(LeastWorth.loss(&Candidate { uses: USE / 2, ..only }), Time(425));
     }
 }
