@@ -132,6 +132,7 @@ impl Scheduler {
             }
         };
         let (pinned, weightless) = (model.is_pinned(), model.spec.segments.is_empty());
+        let defers = config.policy.order.defers();
         let mut has_empty = false;
         for (device_id, place) in model.places.iter_mut() {
             let device = &mut devices[*device_id];
@@ -156,7 +157,7 @@ impl Scheduler {
                 freed.push(*device_id);
             }
             device.startable.rekey(id, &mut place.startable, key);
-            if config.policy.order.defers() {
+            if defers {
                 device.by_age.rekey(id, &mut place.by_age, age.filter(|_| startable));
             }
             if startable && !device.open && device.has_idle_lane() {
@@ -199,9 +200,12 @@ impl Scheduler {
         let Scheduler { models, devices, wanting, spreading, .. } = self;
         let model = &mut models[id];
         let (mut copies, mut idle) = (0, false);
-        for (device, _) in model.places.usable() {
-            copies += 1;
-            idle |= devices[*device].has_idle_lane();
+        // Nobody asks where a model is that nobody waits for.
+        if outlook.urgency.is_some() || model.is_pinned() {
+            for (device, _) in model.places.usable() {
+                copies += 1;
+                idle |= devices[*device].has_idle_lane();
+            }
         }
         let wants = copies == 0 && model.hopeless.is_none();
         // A pinned model comes ahead of requests, but after those of others.
@@ -219,7 +223,7 @@ impl Scheduler {
             && model.failures == 0;
         let urgency = outlook.urgency.filter(|_| spreads);
         spreading.rekey(id, &mut model.indexed.spreads, urgency);
-        if model.indexed.wanting.is_none() {
+        if model.indexed.wanting.is_none() && model.indexed.claim.is_some() {
             self.drop_claim(id);
         }
     }
