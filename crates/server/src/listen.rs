@@ -121,9 +121,10 @@ async fn next(
 }
 
 fn builder(protocols: Protocols, limits: &ServerLimits) -> Builder<TokioExecutor> {
-    const STREAM_WINDOW: u32 = 1 << 20;
+    const STREAM_WINDOW: u32 = 4 << 20;
     const CONNECTION_WINDOW: u32 = 8 << 20;
-    const FRAME_BYTES_MAX: u32 = 1 << 18;
+    // Most requests fit in one frame, and need not be joined.
+    const FRAME_BYTES_MAX: u32 = 4 << 20;
     const HEADER_BYTES_MAX: u32 = 32 << 10;
     let mut builder = Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(limits.header_timeout);

@@ -1,4 +1,4 @@
-//! An activation right after a convolution or linear layer becomes part of it.
+//! An activation after a convolution or linear layer becomes part of it, also where a reshape is between the two.
 
 use super::editor::Editor;
 use crate::{Activation, Op, Unary};
@@ -22,7 +22,10 @@ fn apply(editor: &mut Editor, node: usize) -> Option<()> {
         }
         _ => return None,
     };
-    let product = editor.inner(input)?;
+    let above = editor.inner(input)?;
+    let reshape = matches!(editor.node(above).op, Op::Reshape { .. }).then_some(above);
+    let made = reshape.map_or(Some(input), |reshape| editor.input(reshape, 0))?;
+    let product = editor.inner(made)?;
     let mut op = editor.node(product).op.clone();
     match &mut op {
         Op::Conv { activation, .. } | Op::Linear { activation }
@@ -33,7 +36,16 @@ fn apply(editor: &mut Editor, node: usize) -> Option<()> {
         _ => return None,
     }
     let inputs = editor.node(product).inputs.clone();
-    editor.replace(node, op, inputs);
+    let Some(reshape) = reshape else {
+        editor.replace(node, op, inputs);
+        return Some(());
+    };
+    // The reshape comes last: it takes the activation's place, and the product stands before it.
+    let (form, target) = (editor.node(reshape).op.clone(), editor.input(reshape, 1));
+    let name = format!("{}/activation", editor.node(product).name);
+    let dtype = editor.value(made).dtype?;
+    let made = editor.insert_before(node, &name, op, inputs, dtype);
+    editor.replace(node, form, vec![Some(made), target]);
     Some(())
 }
 

@@ -632,6 +632,35 @@ fn attention_is_recognised_heads_and_all() {
     }
 }
 
+#[test]
+fn an_activation_joins_a_product_across_a_reshape() {
+    let build = |b: &mut Builder| {
+        let x = b.input("x", &[0, 8]);
+        let (w, v) = (b.random(&[8, 6]), b.random(&[6, 4]));
+        let y = b.node(Op::MatMul, &[x, w]);
+        let shape = b.ints(&[-1, 2, 6]);
+        let y = b.node(Op::Reshape { allow_zero: true }, &[y, shape]);
+        let y = b.node(Op::Unary(Unary::Gelu { tanh: true }), &[y]);
+        let y = b.node(Op::MatMul, &[y, v]);
+        b.output(y);
+    };
+    let (model, _) = check_rewrite(build, &[&[4, 8]], "Linear Reshape Linear");
+    let gelu = Op::Linear { activation: Activation::Gelu { tanh: true } };
+    assert_eq!(model.graph.nodes[0].op, gelu);
+    // What is also read before the activation stays.
+    let build = |b: &mut Builder| {
+        let x = b.input("x", &[4, 8]);
+        let w = b.random(&[8, 6]);
+        let y = b.node(Op::MatMul, &[x, w]);
+        let shape = b.ints(&[2, 2, 6]);
+        let y = b.node(Op::Reshape { allow_zero: true }, &[y, shape]);
+        let z = b.node(Op::Unary(Unary::Relu), &[y]);
+        let y = add(b, y, z);
+        b.output(y);
+    };
+    check_rewrite(build, &[&[4, 8]], "Linear Reshape Relu Add");
+}
+
 /// Attention as newer exporters write it: keys transposed as a row of matrices, the scale's root on queries and keys, a
 /// mask of `hidden` where a key is not seen, weights guarded against rows without any, and a flat result.
 fn guarded_attention(b: &mut Builder, hidden: f32) {

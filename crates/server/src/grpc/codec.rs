@@ -2,6 +2,7 @@
 //! before they are decoded, and room for an answer is made once.
 
 use super::pb::ModelInferRequest;
+use bytes::Bytes;
 use prost::Message;
 use std::any::TypeId;
 use std::marker::PhantomData;
@@ -54,12 +55,24 @@ impl<U: Message + Default + 'static> Decoder for BoundedDecoder<U> {
     fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<U>, Status> {
         use bytes::Buf;
         if TypeId::of::<U>() == TypeId::of::<ModelInferRequest>() && !is_modest(buffer.chunk()) {
-            return Err(Status::invalid_argument(format!(
-                "the request has more than {FIELDS_MAX} fields, or a shape without end"
-            )));
+            return Err(immodest());
         }
         self.0.decode(buffer)
     }
+}
+
+/// Decodes an inference request; its tensors are slices of the message.
+pub(super) fn decode_infer(message: Bytes) -> Result<ModelInferRequest, Status> {
+    if !is_modest(&message) {
+        return Err(immodest());
+    }
+    ModelInferRequest::decode(message).map_err(|error| Status::internal(error.to_string()))
+}
+
+fn immodest() -> Status {
+    Status::invalid_argument(format!(
+        "the request has more than {FIELDS_MAX} fields, or a shape without end"
+    ))
 }
 
 /// More fields than any sensible request has; each becomes up to some hundred bytes when decoded, though on the wire
@@ -140,7 +153,6 @@ mod tests {
     use super::*;
     use crate::pb::model_infer_request::{InferInputTensor, InferRequestedOutputTensor};
     use crate::pb::{InferParameter, InferTensorContents};
-    use bytes::Bytes;
 
     fn modest(message: &ModelInferRequest) -> bool {
         is_modest(&message.encode_to_vec())

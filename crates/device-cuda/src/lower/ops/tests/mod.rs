@@ -237,9 +237,9 @@ fn compile(mut sources: Vec<String>) {
     sources.sort();
     sources.dedup();
     for source in &sources {
-        if let Err(error) = compiler.compile(source) {
-            panic!("{error}\n{source}");
-        }
+        let code = compiler.compile(source).unwrap_or_else(|error| panic!("{error}\n{source}"));
+        let is_named = code.windows(8).any(|bytes| bytes == b".sublet_");
+        assert!(is_named, "a kernel's name is not told from a library's:\n{source}");
     }
     println!("compiled {} kernels", sources.len());
 }
