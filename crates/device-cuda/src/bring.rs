@@ -2,6 +2,7 @@
 //!
 //! A copy engine would bring them too, but only behind all weights that are queued there.
 
+use crate::copiers::Copiers;
 use crate::driver::{Address, CudaError, Event, Function, LaunchShape, Stream};
 use crate::memory::{Staged, Staging};
 use std::ffi::c_void;
@@ -27,6 +28,7 @@ const ALIGN: usize = 256;
 pub struct Bringing<'a> {
     kernel: &'a Function,
     stream: &'a Stream,
+    copiers: &'a Copiers,
     /// Recorded before anything is brought.
     begin: &'a Event,
     clock: &'a dyn Clock,
@@ -46,6 +48,7 @@ impl<'a> Bringing<'a> {
     pub fn new(
         kernel: &'a Function,
         stream: &'a Stream,
+        copiers: &'a Copiers,
         staging: &Staging,
         begin: &'a Event,
         clock: &'a dyn Clock,
@@ -62,6 +65,7 @@ impl<'a> Bringing<'a> {
         Ok(Bringing {
             kernel,
             stream,
+            copiers,
             begin,
             clock,
             inputs,
@@ -85,7 +89,7 @@ impl<'a> Bringing<'a> {
         assert!(at + bytes.len() <= self.inputs[input].1, "an input is as long as the plan's");
         for piece in bytes.chunks(PIECE_BYTES) {
             let start = self.starts[input] + self.staged;
-            self.block.as_mut()[start..start + piece.len()].copy_from_slice(piece);
+            self.copiers.copy(&mut self.block.as_mut()[start..start + piece.len()], piece);
             self.staged += piece.len();
             let waiting = self.staged - self.brought;
             if waiting >= PIECE_BYTES {

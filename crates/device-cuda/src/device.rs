@@ -2,6 +2,7 @@
 
 use crate::blas::Blas;
 use crate::cache::Cache;
+use crate::copiers;
 use crate::dnn::Dnn;
 use crate::driver::{Context, CudaError, Stream};
 use crate::jit::Jit;
@@ -159,13 +160,23 @@ impl Device for CudaDevice {
             }
             shared.pinner.run();
         });
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let count =
+            self.shared.options.copiers.map_or(copiers::count_for(cores), |count| count as usize);
+        let (copiers, threads) = copiers::copiers(count);
+        for (index, copier) in threads.into_iter().enumerate() {
+            self.spawn(format!("cuda{ordinal}-copy{index}"), move || copier.run());
+        }
+        let copiers = Arc::new(copiers);
         let mut launches = Vec::new();
         for lane in 0..self.shared.options.lanes as usize {
             let (sender, launch_queue) = channel();
             launches.push(sender);
             let (shared, kernels) = (self.shared.clone(), self.kernels.clone());
+            let copiers = copiers.clone();
             self.spawn(format!("cuda{ordinal}-lane{lane}"), move || {
-                let made = gpu(&shared, kernels).and_then(|gpu| Lane::new(&shared, lane, gpu));
+                let made =
+                    gpu(&shared, kernels).and_then(|gpu| Lane::new(&shared, lane, gpu, copiers));
                 match made {
                     Ok(mut lane) => lane.run(&launch_queue),
                     Err(error) => {

@@ -1,6 +1,7 @@
 //! A lane: one thread that runs launches in order, on a stream and in an arena of its own.
 
 use crate::bring::{self, Bringing};
+use crate::copiers::{self, Copiers};
 use crate::driver::{CudaError, Event, Function, Stream};
 use crate::lower::Gpu;
 use crate::memory::{Arrival, LaneArena, Region, Staging};
@@ -30,6 +31,7 @@ pub struct Lane<'a> {
     staging: Staging,
     /// The kernel that brings inputs.
     bring: Function,
+    copiers: Arc<Copiers>,
     marks: Marks,
     /// Where tracing is on: the pieces of the run under way, by the leading segments that they need.
     pieces: RefCell<Vec<(u32, Event, Event)>>,
@@ -60,13 +62,19 @@ pub const IDLE_SPINS: u32 = 20_000;
 
 impl<'a> Lane<'a> {
     /// A lane in the current context.
-    pub fn new(shared: &'a Shared, index: usize, gpu: Gpu) -> Result<Self, CudaError> {
+    pub fn new(
+        shared: &'a Shared,
+        index: usize,
+        gpu: Gpu,
+        copiers: Arc<Copiers>,
+    ) -> Result<Self, CudaError> {
         let bring = gpu.jit.function(bring::SOURCE, "bring", 0)?;
         Ok(Lane {
             shared,
             name: format!("lane {index}"),
             gpu,
             bring,
+            copiers,
             marks: Marks::new()?,
             pieces: RefCell::default(),
             stream: Stream::new(true)?,
@@ -87,6 +95,10 @@ impl<'a> Lane<'a> {
             // What happened on a device that is gone counts for nothing.
             let result = self.shared.check_alive().and(result);
             self.shared.report(Completion::Ran { run: launch.run, result });
+            let inputs = launch.parts.iter().flat_map(|part| &part.inputs);
+            if inputs.map(|input| input.bytes().len()).sum::<usize>() >= copiers::BYTES_MIN {
+                self.copiers.rouse();
+            }
         }
     }
 
@@ -157,6 +169,7 @@ impl<'a> Lane<'a> {
         let mut bringing = Bringing::new(
             &self.bring,
             &self.stream,
+            &self.copiers,
             &self.staging,
             &self.marks.begin,
             &**self.shared.clock(),

@@ -10,6 +10,7 @@
 mod blas;
 mod bring;
 mod cache;
+mod copiers;
 mod cuts;
 mod device;
 mod dnn;

@@ -16,8 +16,16 @@ use sublet_units::{LoadId, PageId};
 /// Copies that are enqueued and whose end was not seen yet, at most: enough to keep the link busy.
 const IN_FLIGHT_MAX: usize = 64;
 
-/// Pauses between two looks at a copy on its way: some ten microseconds, in which lanes have the driver to themselves.
+/// The driver serves one thread at a time, and lanes have launches to make. Pauses between two looks at a copy on its
+/// way: some ten microseconds.
 const PAUSES: usize = 8;
+
+/// Pauses before a further copy is enqueued behind so many bytes: some five microseconds, in which the link is busy.
+const PAUSES_BEHIND: usize = 4;
+const BEHIND_BYTES: usize = 256 << 10;
+
+/// Copies that are enqueued between two looks at the first one on its way.
+const LOOK_EVERY: usize = 4;
 
 /// Unmapping holds the driver for tens of microseconds. It is done when nothing is on its way, or while so many bytes are
 /// that nobody waits for their end soon.
@@ -120,6 +128,9 @@ impl Link<'_> {
         if self.flying.len() < IN_FLIGHT_MAX
             && let Some(mut current) = self.current.take()
         {
+            if self.flying_bytes() >= BEHIND_BYTES {
+                (0..PAUSES_BEHIND).for_each(|_| breathe());
+            }
             match self.enqueue(&current) {
                 Ok(()) => {
                     current.next += 1;
@@ -139,6 +150,9 @@ impl Link<'_> {
             if !may_unmap || !self.unmap_one() {
                 (0..PAUSES).for_each(|_| breathe());
             }
+        }
+        if self.current.is_some() && !self.flying.len().is_multiple_of(LOOK_EVERY) {
+            return;
         }
         while let Some(copy) = self.flying.front() {
             match copy.done.is_done() {

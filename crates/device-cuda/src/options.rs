@@ -1,5 +1,6 @@
 //! How a CUDA device is configured, and its form on the command line.
 
+use std::ops::RangeInclusive;
 use std::str::FromStr;
 use sublet_units::Bytes;
 
@@ -30,6 +31,8 @@ pub struct CudaOptions {
     pub page_bytes: Bytes,
     /// Runs that may compute at the same time.
     pub lanes: u32,
+    /// Threads that help to copy inputs; `None`: as many as the machine's cores can spare.
+    pub copiers: Option<u32>,
     /// Largest arena of a lane.
     pub arena_max: Bytes,
     pub precision: Precision,
@@ -37,7 +40,8 @@ pub struct CudaOptions {
     pub trace: bool,
 }
 
-const FORM: &str = "cuda:N[,memory=SIZE][,page=SIZE][,lanes=N][,arena=SIZE][,tf32=off|conv|on]";
+const FORM: &str =
+    "cuda:N[,memory=SIZE][,page=SIZE][,lanes=N][,copiers=N][,arena=SIZE][,tf32=off|conv|on]";
 
 impl CudaOptions {
     pub fn new(ordinal: u32) -> Self {
@@ -46,6 +50,7 @@ impl CudaOptions {
             memory: None,
             page_bytes: Bytes::from_mib(16),
             lanes: 2,
+            copiers: None,
             arena_max: Bytes::from_gib(8),
             precision: Precision::default(),
             trace: false,
@@ -57,7 +62,8 @@ impl CudaOptions {
             "memory" => self.memory = Some(value.parse()?),
             "page" => self.page_bytes = value.parse()?,
             "arena" => self.arena_max = value.parse()?,
-            "lanes" => self.lanes = number(value, 16)?,
+            "lanes" => self.lanes = number(value, 1..=16)?,
+            "copiers" => self.copiers = Some(number(value, 0..=8)?),
             "tf32" => {
                 self.precision.tf32 = match value {
                     "off" => Tf32::Off,
@@ -113,10 +119,10 @@ impl FromStr for CudaOptions {
     }
 }
 
-fn number(value: &str, max: u32) -> Result<u32, String> {
+fn number(value: &str, range: RangeInclusive<u32>) -> Result<u32, String> {
     match value.parse() {
-        Ok(number) if (1..=max).contains(&number) => Ok(number),
-        _ => Err(format!("`{value}` is not a number from 1 to {max}")),
+        Ok(number) if range.contains(&number) => Ok(number),
+        _ => Err(format!("`{value}` is not a number from {} to {}", range.start(), range.end())),
     }
 }
 
@@ -127,11 +133,12 @@ mod tests {
     #[test]
     fn reads_the_command_line_form() {
         let options: CudaOptions =
-            "cuda:1,memory=20GiB,page=32MiB,lanes=3,tf32=conv".parse().unwrap();
+            "cuda:1,memory=20GiB,page=32MiB,lanes=3,copiers=0,tf32=conv".parse().unwrap();
         let wanted = CudaOptions {
             memory: Some(Bytes::from_gib(20)),
             page_bytes: Bytes::from_mib(32),
             lanes: 3,
+            copiers: Some(0),
             precision: Precision { tf32: Tf32::Convolutions },
             ..CudaOptions::new(1)
         };
@@ -146,6 +153,7 @@ mod tests {
             ("cuda:x", "not a CUDA device"),
             ("cuda:0,memory", "no `=`"),
             ("cuda:0,lanes=0", "1 to 16"),
+            ("cuda:0,copiers=9", "0 to 8"),
             ("cuda:0,lanes=1,lanes=2", "twice"),
             ("cuda:0,page=3MiB", "multiple of 2 MiB"),
             ("cuda:0,memory=1MiB", "one page"),
