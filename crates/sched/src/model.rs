@@ -111,6 +111,8 @@ pub(crate) struct Front {
     pub starved_at: Time,
     /// From then on the first request cannot be answered in time.
     pub late_at: Time,
+    /// None of the requests can be answered in time any more.
+    pub late: bool,
 }
 
 impl Place {

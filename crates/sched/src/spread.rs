@@ -20,6 +20,8 @@ pub(crate) struct Appraisal {
     until: Time,
     /// By magnitude of worth: pages of models worth no more than that.
     pages: Vec<u32>,
+    /// What taking away any of them loses at least.
+    least_loss: Time,
 }
 
 impl Appraisal {
@@ -81,7 +83,10 @@ impl Scheduler {
         }
         let scope = self.look_about();
         let worth = self.worth_of_copy(id);
-        if !scope.iter().any(|&device| self.may_give_way(device, id, worth)) {
+        // While nobody else waits for a link, what is gained may cost as much.
+        let links_rest = self.wanting.is_empty();
+        let most = if links_rest { stay } else { Time::ZERO };
+        if !scope.iter().any(|&device| self.may_give_way(device, id, worth, most)) {
             // All who could make room are worth more, and will be for a while.
             self.models[id].indexed.spread_after = self.now.saturating_add(stay);
             return;
@@ -97,8 +102,15 @@ impl Scheduler {
             return;
         }
         let is_wanted = self.config.policy.placement.choose(id, &options).is_some();
-        options.retain(|option| self.may_give_way(option.device, id, worth));
-        if let Some((option, victims)) = self.choose(id, options, Reach::IdleBelow(worth)) {
+        let mut below = options.clone();
+        below.retain(|option| self.may_give_way(option.device, id, worth, Time::ZERO));
+        let mut found = self.choose(id, below, Reach::IdleBelow(worth));
+        if found.is_none() && links_rest {
+            let gain = stay.saturating_sub(copy.unwrap_or(stay));
+            options.retain(|option| self.may_give_way(option.device, id, 0, gain));
+            found = self.choose(id, options, Reach::IdleFor(gain));
+        }
+        if let Some((option, victims)) = found {
             self.make_room(option.device, victims, out);
             self.load(option.device, id, option.source, out);
         } else if is_wanted {
@@ -106,8 +118,9 @@ impl Scheduler {
         }
     }
 
-    /// Whether a device may have room for a model among what is worth less than so much.
-    fn may_give_way(&mut self, device_id: DeviceId, id: ModelId, worth: u64) -> bool {
+    /// Whether a device may have room for a model among what is worth less than so much, or whose loss is less than so
+    /// much.
+    fn may_give_way(&mut self, device_id: DeviceId, id: ModelId, worth: u64, gain: Time) -> bool {
         let (device, model) = (&self.devices[device_id], &self.models[id]);
         let place = model.places.get(device_id);
         let shortage = device.shortage(model, place);
@@ -117,7 +130,8 @@ impl Scheduler {
         if self.now >= device.appraisal.until {
             self.appraise(device_id);
         }
-        shortage <= self.devices[device_id].appraisal.pages_below(worth)
+        let appraisal = &self.devices[device_id].appraisal;
+        appraisal.least_loss < gain || shortage <= appraisal.pages_below(worth)
     }
 
     /// Remembers for a while what the models of a device are worth, those in use included, since they soon may not be.
@@ -125,12 +139,16 @@ impl Scheduler {
         let mut pages = std::mem::take(&mut self.devices[device_id].appraisal.pages);
         pages.clear();
         pages.resize(MAGNITUDES, 0);
+        let mut least_loss = Time::MAX;
         let device = &self.devices[device_id];
         for other in device.tenants.iter() {
             let model = &self.models[other];
             let place = model.places.get(device_id).expect("the place of a tenant");
             if place.pages > 0 && !model.is_pinned() {
-                pages[magnitude(self.worth_on(device, model, place))] += place.pages;
+                let candidate = self.candidate(device, model, place);
+                let eviction = &self.config.policy.eviction;
+                pages[magnitude(eviction.worth(&candidate))] += place.pages;
+                least_loss = least_loss.min(eviction.loss(&candidate));
             }
         }
         let mut sum = 0;
@@ -139,7 +157,7 @@ impl Scheduler {
             *pages = sum;
         }
         let until = self.now.saturating_add(Time(self.config.use_half_life.0 / REMEMBERED));
-        self.devices[device_id].appraisal = Appraisal { until, pages };
+        self.devices[device_id].appraisal = Appraisal { until, pages, least_loss };
     }
 
     /// From now until what waits for a model could have run where it is, or is coming to.

@@ -7,7 +7,7 @@ use crate::scheduler::Scheduler;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::ops::Range;
-use sublet_units::{DeviceId, ModelId};
+use sublet_units::{DeviceId, ModelId, Time};
 
 /// What a load may take memory from.
 #[derive(Clone, Copy, Debug)]
@@ -16,6 +16,8 @@ pub(crate) enum Reach {
     Idle,
     /// Models that nobody waits for and that are worth less than this.
     IdleBelow(u64),
+    /// Models that nobody waits for, as long as less than this is lost by all of them.
+    IdleFor(Time),
     /// Also models with less urgent waiting requests.
     LessUrgent(Urgency),
 }
@@ -68,6 +70,16 @@ impl Scheduler {
             taken += pages;
             needed.push((victim, pages));
         }
+        if let Reach::IdleFor(gain) = reach {
+            let loss = |&(victim, _): &(ModelId, u32)| {
+                let model = &self.models[victim];
+                let place = model.places.get(device_id).expect("the place of a tenant");
+                self.config.policy.eviction.loss(&self.candidate(device, model, place))
+            };
+            if needed.iter().map(loss).fold(Time::ZERO, Time::saturating_add) >= gain {
+                return None;
+            }
+        }
 
         let mut surplus = taken - shortage;
         let mut victims = Victims::new();
@@ -105,10 +117,15 @@ impl Scheduler {
 
     /// What it is worth to keep what a device has of a model.
     pub(crate) fn worth_on(&self, device: &Device, model: &Model, place: &Place) -> u64 {
+        self.config.policy.eviction.worth(&self.candidate(device, model, place))
+    }
+
+    /// What a policy may know of what a device has of a model.
+    pub(crate) fn candidate(&self, device: &Device, model: &Model, place: &Place) -> Candidate {
         let bytes = model.bytes_before(place.resident);
         // What is left of a copy is one more beside the whole ones.
         let whole = model.places.usable().count() as u32;
-        self.config.policy.eviction.worth(&Candidate {
+        Candidate {
             resident: bytes,
             reload: device.host.rate.time(bytes),
             last_used: model.last_used,
@@ -116,6 +133,6 @@ impl Scheduler {
             copies: whole + u32::from(!place.is_usable()),
             run: model.run_times.predict(1),
             is_there: true,
-        })
+        }
     }
 }

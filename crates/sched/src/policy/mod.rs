@@ -91,6 +91,11 @@ pub trait Order: Send {
         false
     }
 
+    /// Whether a request that has waited as long as [`Order::patience`] says is put off: it waits for `Config::patience`.
+    fn puts_off(&mut self) -> bool {
+        false
+    }
+
     /// A request has ended.
     fn ended(&mut self, _: &Outcome) {}
 
@@ -175,6 +180,11 @@ pub struct Candidate {
 pub trait Eviction: Send {
     /// What keeping the candidate is worth, whatever the unit; the least worth is evicted first.
     fn worth(&self, candidate: &Candidate) -> u64;
+
+    /// Time that will be lost, in all, by evicting the candidate now.
+    fn loss(&self, _: &Candidate) -> Time {
+        Time::MAX
+    }
 
     /// Whether leading segments stay where room allows.
     fn partial(&self) -> bool;

@@ -99,7 +99,7 @@ impl Policy {
                 ..fifo_lru
             },
             Preset::Sublet => Policy {
-                order: Box::new(LeastSlack),
+                order: Box::new(LeastSlack::default()),
                 placement: Box::new(EarliestFinish),
                 eviction: Box::new(LeastWorth),
                 batching: Box::new(Delayed),
