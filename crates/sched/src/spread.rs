@@ -83,9 +83,9 @@ impl Scheduler {
         }
         let scope = self.look_about();
         let worth = self.worth_of_copy(id);
-        // While nobody else waits for a link, what is gained may cost as much.
-        let links_rest = self.wanting.is_empty();
-        let most = if links_rest { stay } else { Time::ZERO };
+        // While nobody else waits for a link, what is gained may cost as much, if those that wait would be late.
+        let may_cost = self.wanting.is_empty() && self.would_be_late(id, stay);
+        let most = if may_cost { stay } else { Time::ZERO };
         if !scope.iter().any(|&device| self.may_give_way(device, id, worth, most)) {
             // All who could make room are worth more, and will be for a while.
             self.models[id].indexed.spread_after = self.now.saturating_add(stay);
@@ -105,7 +105,7 @@ impl Scheduler {
         let mut below = options.clone();
         below.retain(|option| self.may_give_way(option.device, id, worth, Time::ZERO));
         let mut found = self.choose(id, below, Reach::IdleBelow(worth));
-        if found.is_none() && links_rest {
+        if found.is_none() && may_cost {
             let gain = stay.saturating_sub(copy.unwrap_or(stay));
             options.retain(|option| self.may_give_way(option.device, id, 0, gain));
             found = self.choose(id, options, Reach::IdleFor(gain));
@@ -116,6 +116,13 @@ impl Scheduler {
         } else if is_wanted {
             self.models[id].indexed.spread_after = self.now.saturating_add(stay);
         }
+    }
+
+    /// Whether a model's most urgent request would be answered late, were its run to start after so long.
+    fn would_be_late(&self, id: ModelId, stay: Time) -> bool {
+        let front = self.front(id).expect("a model that spreads has work");
+        let end = self.now.saturating_add(stay).saturating_add(self.run_time(id));
+        end > self.models[id].queue.due(front.first)
     }
 
     /// Whether a device may have room for a model among what is worth less than so much, or whose loss is less than so
