@@ -68,9 +68,6 @@ enum Task {
         /// Only these presets, separated by commas
         #[arg(long)]
         policy: Option<String>,
-        /// Keep the figures in `bench/results`
-        #[arg(long)]
-        record: bool,
     },
     /// The tests that need a GPU: the CUDA device's own, generated problems, ONNX's node tests
     GpuTest,
@@ -95,9 +92,7 @@ fn main() -> Result<()> {
         Task::Clients => ci::clients(),
         Task::Fuzz { runs, seed } => ci::fuzz(runs, seed),
         Task::Soak { requests, seed, record } => bench::soak(requests, seed, record),
-        Task::Simtest { seeds, first, policy, record } => {
-            bench::simtest(seeds, first, policy.as_deref(), record)
-        }
+        Task::Simtest { seeds, first, policy } => bench::simtest(seeds, first, policy.as_deref()),
         Task::GpuTest => gpu::test(),
         Task::GpuBuild => gpu::build().map(drop),
         Task::Bench { bench, record } => bench::run(bench, record),
