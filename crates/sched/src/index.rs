@@ -204,7 +204,8 @@ impl Scheduler {
         if outlook.urgency.is_some() || model.is_pinned() {
             for (device, _) in model.places.usable() {
                 copies += 1;
-                idle |= devices[*device].has_idle_lane();
+                let device = &devices[*device];
+                idle |= device.has_idle_lane() && device.idle_lane_for(id).is_some();
             }
         }
         let wants = copies == 0 && model.hopeless.is_none();

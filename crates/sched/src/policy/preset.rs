@@ -3,6 +3,7 @@
 use super::deepplan::FixedDevice;
 use super::fifo_lru::{ArrivalOrder, Greedy, LeastRecentlyUsed, MostFree};
 use super::gpulet::{DutyCycles, ElasticPartitions};
+use super::hasty::HastyLanes;
 use super::sublet::{Delayed, EarliestFinish, LeastSlack, LeastWorth};
 use super::torpor::{LeastLoadedSwitch, OneByOne, ProtectHeavy, RequiredRequests};
 use super::{BatchPolicy, Eviction, Order, Partition, Placement};
@@ -103,7 +104,7 @@ impl Policy {
                 placement: Box::new(EarliestFinish),
                 eviction: Box::new(LeastWorth),
                 batching: Box::new(Delayed),
-                partition: None,
+                partition: Some(Box::new(HastyLanes::default())),
             },
         }
     }
