@@ -1,10 +1,12 @@
 //! What the server adds to a warm request: gRPC over loopback with binary tensors, one request at a time, less the
 //! time that the device spent on it.
 
+use crate::Common;
+use crate::client::Client;
 use crate::exported::Exported;
 use crate::figures::{median, ms, quantile, summary, write};
 use crate::served::{self, Policy, Served};
-use crate::{Common, client};
+
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 use serde_json::json;
@@ -87,12 +89,15 @@ fn measure(
     request: &ModelInferRequest,
     requests: usize,
 ) -> Result<(Vec<f64>, Parts)> {
-    let mut before = None;
-    let walls = client::measure(address, request, requests / 10 + 3, requests, || {
-        before = Some(statistics(engine, &request.model_name)?);
-        Ok(())
-    })?;
-    let before = before.context("the client began")?;
+    let mut client = Client::connect(address, request)?;
+    for _ in 0..requests / 10 + 3 {
+        client.ask()?;
+    }
+    let before = statistics(engine, &request.model_name)?;
+    let mut walls = Vec::with_capacity(requests);
+    for _ in 0..requests {
+        walls.push(ms(client.ask()?));
+    }
     let after = statistics(engine, &request.model_name)?;
     ensure!(after.cold_starts == before.cold_starts, "a request was cold");
     let mean = |part: fn(&ModelStatistics) -> sublet_engine::DurationStat| {
@@ -105,7 +110,7 @@ fn measure(
         compute: mean(|of| of.compute_infer),
         output: mean(|of| of.compute_output),
     };
-    Ok((walls.into_iter().map(ms).collect(), parts))
+    Ok((walls, parts))
 }
 
 fn statistics(engine: &Engine, model: &str) -> Result<ModelStatistics> {

@@ -4,7 +4,7 @@ use crate::bring::{self, Bringing};
 use crate::copiers::{self, Copiers};
 use crate::driver::{CudaError, Event, Function, Stream};
 use crate::lower::Gpu;
-use crate::memory::{Arrival, LaneArena, Region, Staging};
+use crate::memory::{Arrival, LaneArena, Region, Staged, Staging};
 use crate::prepared::{Prepared, PreparedPlans};
 use crate::shared::Shared;
 use crate::trace::Trace;
@@ -48,6 +48,14 @@ struct Marks {
     end: Event,
     /// When the outputs have been brought back.
     done: Event,
+}
+
+/// Outputs on their way to the host.
+struct Coming {
+    /// The code of a fault that a kernel found, in 4 bytes.
+    fault: Staged,
+    /// In the order of the plan; `None` for what was known beforehand.
+    outputs: Vec<Option<Staged>>,
 }
 
 impl Marks {
@@ -117,13 +125,18 @@ impl<'a> Lane<'a> {
         let gathered = clock.now();
         let was_warm = self.compute(&plan, &prepared, &region)?;
         let enqueued = clock.now();
-        let outputs = self.fetch_outputs(&plan, &prepared, &launch.parts)?;
+        let coming = self.enqueue_outputs(&prepared)?;
+        // What can be told when the program has ended is told while its outputs are brought back.
         let marks = &self.marks;
+        wait(&marks.end).map_err(|error| error.at("running a plan"))?;
         let between = |later: &Event, earlier: &Event| {
             later.since_ns(earlier).map(Time).map_err(|error| error.at(&place()))
         };
         let device = between(&marks.end, &marks.start)?;
+        let input = begun.saturating_sub(began) + between(&marks.start, &marks.begin)?;
+        let compute = prepared.compute_time(device, was_warm);
         self.shared.counters.busy_ns.fetch_add(device.0, Ordering::Relaxed);
+        let outputs = self.take_outputs(&plan, &prepared, &launch.parts, coming)?;
         if let Some(trace) = &self.shared.trace {
             let host = [began, gathered, enqueued, clock.now()];
             self.note(launch, trace, &host);
@@ -131,13 +144,8 @@ impl<'a> Lane<'a> {
                 self.profile(&prepared, trace).map_err(|error| error.at(&place()))?;
             }
         }
-        let compute = prepared.compute_time(device, was_warm);
-        let timing = RunTiming {
-            input: begun.saturating_sub(began) + between(&marks.start, &marks.begin)?,
-            compute,
-            stalled: device.saturating_sub(compute),
-            output: between(&marks.done, &marks.end)?,
-        };
+        let (stalled, output) = (device.saturating_sub(compute), between(&marks.done, &marks.end)?);
+        let timing = RunTiming { input, compute, stalled, output };
         Ok(RunOutput { parts: outputs, timing })
     }
 
@@ -296,13 +304,8 @@ impl<'a> Lane<'a> {
         Ok(())
     }
 
-    /// Brings the outputs back, waits for everything, and divides them among the parts.
-    fn fetch_outputs(
-        &self,
-        plan: &Plan,
-        prepared: &Prepared,
-        given: &[Part],
-    ) -> Result<Vec<Vec<Literal>>, DeviceError> {
+    /// Enqueues bringing the outputs back.
+    fn enqueue_outputs(&self, prepared: &Prepared) -> Result<Coming, DeviceError> {
         let failed = |error: CudaError| error.at("bringing outputs");
         let mut fault = self.staging.take(4).map_err(failed)?;
         if prepared.has_faults() {
@@ -312,23 +315,35 @@ impl<'a> Lane<'a> {
         } else {
             fault.as_mut()[..4].fill(0);
         }
-        let mut fetched = Vec::with_capacity(prepared.program.outputs.len());
+        let mut outputs = Vec::with_capacity(prepared.program.outputs.len());
         for output in &prepared.program.outputs {
             let ProgramOutput::Computed { address, bytes, .. } = output else {
-                fetched.push(None);
+                outputs.push(None);
                 continue;
             };
             let mut block = self.staging.take(*bytes).map_err(failed)?;
             if *bytes > 0 {
                 // SAFETY: the block holds `bytes`, the arena or region holds as many from `address` on; the block is
-                // read only after the stream was waited for below.
+                // read only after `take_outputs` has waited for it.
                 unsafe { self.stream.copy_out(block.as_mut_ptr(), *address, *bytes) }
                     .map_err(failed)?;
             }
-            fetched.push(Some(block));
+            outputs.push(Some(block));
         }
         self.marks.done.record(&self.stream).map_err(failed)?;
+        Ok(Coming { fault, outputs })
+    }
+
+    /// Waits for everything, and divides the outputs among the parts.
+    fn take_outputs(
+        &self,
+        plan: &Plan,
+        prepared: &Prepared,
+        given: &[Part],
+        coming: Coming,
+    ) -> Result<Vec<Vec<Literal>>, DeviceError> {
         wait(&self.marks.done).map_err(|error| error.at("running a plan"))?;
+        let Coming { fault, outputs: brought } = coming;
         *self.prepared.inputs.borrow_mut() = None;
         prepared
             .check_faults(u32::from_le_bytes(fault.as_ref()[..4].try_into().expect("4 bytes")))?;
@@ -336,14 +351,14 @@ impl<'a> Lane<'a> {
         let mut outputs: Vec<Vec<Literal>> =
             given.iter().map(|_| Vec::with_capacity(plan.outputs.len())).collect();
         for ((output, place), block) in
-            plan.outputs.iter().zip(&prepared.program.outputs).zip(fetched)
+            plan.outputs.iter().zip(&prepared.program.outputs).zip(brought)
         {
             let (shape, bytes) = match (place, block) {
                 (ProgramOutput::Known(known), _) => (known.shape().to_vec(), known.bytes().clone()),
                 (ProgramOutput::Computed { bytes, shape, .. }, Some(block)) => {
                     (shape.clone(), block.into_bytes().slice(..*bytes))
                 }
-                (ProgramOutput::Computed { .. }, None) => unreachable!("fetched above"),
+                (ProgramOutput::Computed { .. }, None) => unreachable!("enqueued before"),
             };
             let shares = parts::divide(&output.name, &shape, bytes.len(), given)?;
             for ((shape, range), outputs) in shares.into_iter().zip(&mut outputs) {

@@ -20,8 +20,9 @@ const IN_FLIGHT_MAX: usize = 64;
 /// way: some ten microseconds.
 const PAUSES: usize = 8;
 
-/// Pauses before a further copy is enqueued behind so many bytes: some five microseconds, in which the link is busy.
-const PAUSES_BEHIND: usize = 4;
+/// Pauses before a further copy is enqueued behind so many bytes: some ten microseconds, in which the link is busy and a
+/// lane launches what waits for the copy before.
+const PAUSES_BEHIND: usize = 8;
 const BEHIND_BYTES: usize = 256 << 10;
 
 /// Copies that are enqueued between two looks at the first one on its way.

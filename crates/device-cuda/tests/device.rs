@@ -201,8 +201,9 @@ fn memory_is_given_back_when_the_device_goes() {
     if !require_gpu() {
         return;
     }
+    let _alone = rig::alone();
     let free = || {
-        let rig = Rig::new("cuda:0,memory=256MiB,page=16MiB,lanes=1").expect("there is a GPU");
+        let rig = Rig::on("cuda:0,memory=256MiB,page=16MiB,lanes=1");
         let packed = Packed::perceptron(8, 3, 256);
         let model = rig.attach(&packed);
         rig.load_now(model, packed.all(), vec![PageId(5)]);

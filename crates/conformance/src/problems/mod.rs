@@ -59,6 +59,7 @@ const FAMILIES: &[(&str, Family)] = &[
     ("scatter", movement::scatter),
     ("shapes", movement::shapes),
     ("resize", movement::resize),
+    ("attention-packed", products::attention_packed),
 ];
 
 /// The names of all families.

@@ -275,3 +275,44 @@ pub fn attention_steps(b: &mut Builder) {
     let shape = b.integers(&[batch as i64, length as i64, hidden as i64]);
     b.node(Op::Reshape { allow_zero: false }, &[together, shape]);
 }
+
+/// Attention as decoders are exported: one product makes queries, keys and values, keys are transposed as a row of
+/// matrices, a mask hides what comes later, and weights are guarded against rows in which nothing is seen.
+pub fn attention_packed(b: &mut Builder) {
+    let dtype = b.float();
+    let [batch, count, length, size] = heads(b);
+    let hidden = count * size;
+    let [batches, counts, lengths, sizes] = [batch, count, length, size].map(|size| size as i64);
+    let x = input(b, dtype, &[batch, length, hidden]);
+    let w = weight(b, dtype, &[hidden, 3 * hidden], hidden);
+    let packed = b.node(Op::MatMul, &[x, w]);
+    let parts = b.node_with(Op::Split { axis: 2, parts: 3 }, vec![Some(packed)], 3);
+    let shape = b.integers(&[batches, lengths, counts, sizes]);
+    let [q, k, v]: [ValueId; 3] = std::array::from_fn(|part| {
+        let split = b.node(Op::Reshape { allow_zero: false }, &[parts[part], shape]);
+        b.node(Op::Transpose { perm: vec![0, 2, 1, 3] }, &[split])
+    });
+    let joined = b.integers(&[-1, lengths, sizes]);
+    let k = b.node(Op::Reshape { allow_zero: false }, &[k, joined]);
+    let k = b.node(Op::Transpose { perm: vec![0, 2, 1] }, &[k]);
+    let parted = b.integers(&[batches, counts, sizes, lengths]);
+    let k = b.node(Op::Reshape { allow_zero: false }, &[k, parted]);
+    let root = b.weight(literal(dtype, &[], &[(size as f32).powf(-0.25)]));
+    let q = b.node(Op::Binary(Binary::Mul), &[q, root]);
+    let k = b.node(Op::Binary(Binary::Mul), &[k, root]);
+    let scores = b.node(Op::MatMul, &[q, k]);
+    let below = |at: usize| at % length <= at / length % length;
+    let seen: Vec<bool> = (0..batch * length * length).map(below).collect();
+    let seen = b.weight(Literal::bool(&[batch, 1, length, length], &seen));
+    let zero = b.weight(literal(dtype, &[], &[0.0]));
+    let hidden_score = b.weight(literal(dtype, &[], &[-6e4]));
+    let mask = b.node(Op::Where, &[seen, zero, hidden_score]);
+    let scores = b.node(Op::Binary(Binary::Add), &[scores, mask]);
+    let weights = b.node(Op::Softmax { axis: -1 }, &[scores]);
+    let undefined = b.node(Op::Unary(Unary::IsNaN), &[weights]);
+    let weights = b.node(Op::Where, &[undefined, zero, weights]);
+    let context = b.node(Op::MatMul, &[weights, v]);
+    let together = b.node(Op::Transpose { perm: vec![0, 2, 1, 3] }, &[context]);
+    let flat = b.integers(&[-1, counts * sizes]);
+    b.node(Op::Reshape { allow_zero: false }, &[together, flat]);
+}

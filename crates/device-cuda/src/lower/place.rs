@@ -28,7 +28,7 @@ pub struct Placement {
 /// # Errors
 /// The name of a slot's step whose shape only the run tells, or a plan whose arena would overflow.
 pub fn place(plan: &Plan, groups: &[Group], orders: &[Order]) -> Result<Placement, String> {
-    let views = views(plan, groups, orders);
+    let (views, starts) = views(plan, groups, orders);
     let lives = lives(plan, groups, &views);
     let mut arena = Arena::default();
     let mut homes = vec![Home::Nowhere; plan.slots.len()];
@@ -61,7 +61,12 @@ pub fn place(plan: &Plan, groups: &[Group], orders: &[Order]) -> Result<Placemen
     }
     for slot in 0..plan.slots.len() {
         match root(&views, Operand::Slot(SlotId(slot as u32))) {
-            Operand::Slot(same) if same.0 as usize != slot => homes[slot] = homes[same.0 as usize],
+            Operand::Slot(same) if same.0 as usize != slot => {
+                homes[slot] = match homes[same.0 as usize] {
+                    Home::Arena(offset) => Home::Arena(offset + starts[slot]),
+                    other => other,
+                };
+            }
             Operand::Slot(_) => {}
             other => homes[slot] = Home::Same(other),
         }
@@ -77,8 +82,16 @@ pub fn is_view(op: &Op) -> bool {
     )
 }
 
-/// For each slot, what it is a view of. Only a row-major value can be one of another shape.
-fn views(plan: &Plan, groups: &[Group], orders: &[Order]) -> Vec<Option<Operand>> {
+/// Whether a group only takes parts of its input, which stay where they are.
+pub fn takes_parts(group: &Group, orders: &[Order]) -> bool {
+    let is_part = |slot: &SlotId| matches!(orders[slot.0 as usize], Order::Within(_));
+    !group.outputs.is_empty() && group.outputs.iter().all(is_part)
+}
+
+/// For each slot, what it is a view of, and the byte of it that it starts at. Only a row-major value can be one of another
+/// shape.
+fn views(plan: &Plan, groups: &[Group], orders: &[Order]) -> (Vec<Option<Operand>>, Vec<usize>) {
+    let mut starts = vec![0; plan.slots.len()];
     let is_plain = |operand: &Operand| match operand {
         Operand::Slot(slot) => orders[slot.0 as usize] == Order::RowMajor,
         Operand::Weight(_) | Operand::Literal(_) => true,
@@ -87,6 +100,16 @@ fn views(plan: &Plan, groups: &[Group], orders: &[Order]) -> Vec<Option<Operand>
     for group in groups {
         let [only] = group.steps[..] else { continue };
         let step: &Step = &plan.steps[only];
+        if takes_parts(group, orders) {
+            let mut start = 0;
+            for &part in &group.outputs {
+                let columns = plan.slot_shape(part).and_then(<[usize]>::last).copied();
+                views[part.0 as usize] = step.inputs[0];
+                starts[part.0 as usize] = start;
+                start += columns.expect("parts have shapes") * plan.slot(part).dtype.size();
+            }
+            continue;
+        }
         if let (true, Some(Some(from)), Some(Some(to))) =
             (is_view(&step.op), step.inputs.first(), step.outputs.first())
             && is_plain(from)
@@ -95,7 +118,7 @@ fn views(plan: &Plan, groups: &[Group], orders: &[Order]) -> Vec<Option<Operand>
             views[to.0 as usize] = Some(*from);
         }
     }
-    views
+    (views, starts)
 }
 
 fn root(views: &[Option<Operand>], mut operand: Operand) -> Operand {
@@ -145,10 +168,15 @@ fn bytes(plan: &Plan, slot: SlotId) -> Result<usize, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::lower::fuse;
+    use crate::lower::{fuse, order};
+    use crate::options::{Precision, Tf32};
     use std::collections::HashMap;
+    use sublet_device::Image;
     use sublet_device_cpu::Evaluator;
-    use sublet_graph::RewriteOptions;
+    use sublet_graph::{
+        Attention, Binary, DType, Graph, GraphInput, Model, Node, RewriteOptions, Source, Unary,
+        ValueId, ValueInfo,
+    };
     use sublet_import::{Limits, NoExternalData};
     use sublet_plan::{CompileOptions, Layout, LayoutOptions};
 
@@ -168,7 +196,7 @@ mod tests {
         let groups = fuse::groups(plan);
         let orders = vec![Order::RowMajor; plan.slots.len()];
         let placement = place(plan, &groups, &orders).unwrap();
-        let views = views(plan, &groups, &orders);
+        let (views, _) = views(plan, &groups, &orders);
         let mut memory: HashMap<usize, SlotId> = HashMap::new();
         let range = |slot: SlotId| match placement.homes[slot.0 as usize] {
             Home::Arena(offset) => {
@@ -212,5 +240,73 @@ mod tests {
         let orders = vec![Order::RowMajor; plan.slots.len()];
         let placement = place(&plan, &fuse::groups(&plan), &orders).unwrap();
         assert!(placement.bytes <= 3 * 64 * 64 * 4, "{} bytes for a chain", placement.bytes);
+    }
+
+    /// Queries, keys and values split off one value, and perhaps a sum that reads the queries.
+    fn packed_attention(also_sum: bool) -> (Plan, Image) {
+        let mut graph = Graph::default();
+        let mut value = |source| {
+            let (name, dtype) = (String::new(), Some(DType::F32));
+            graph.add_value(ValueInfo { name, source, dtype, dims: None })
+        };
+        let x = value(Source::Input);
+        let [packed, q, k, v, y, sum] = std::array::from_fn(|_| value(Source::Node));
+        let attention = Attention {
+            scale: None,
+            is_causal: false,
+            q_num_heads: 2,
+            kv_num_heads: 2,
+            softcap: 0.0,
+            qk_output_mode: 0,
+        };
+        let mut node = |op: Op, inputs: &[ValueId], outputs: &[ValueId]| {
+            let some = |ids: &[ValueId]| ids.iter().copied().map(Some).collect();
+            let (inputs, outputs) = (some(inputs), some(outputs));
+            graph.nodes.push(Node { name: op.name(), op, inputs, outputs });
+        };
+        node(Op::Unary(Unary::Exp), &[x], &[packed]);
+        node(Op::Split { axis: 2, parts: 3 }, &[packed], &[q, k, v]);
+        node(Op::Attention(attention), &[q, k, v], &[y]);
+        if also_sum {
+            node(Op::Binary(Binary::Add), &[q, y], &[sum]);
+        }
+        graph.inputs.push(GraphInput { value: x, default: None });
+        graph.outputs.push(if also_sum { sum } else { y });
+        let (weights, metadata) = (Vec::new(), Vec::new());
+        let model = Model { name: "packed".into(), graph, weights, metadata };
+        let layout = Layout::new(&model, LayoutOptions::default());
+        let (shapes, options) = ([Some(vec![2, 4, 48])], CompileOptions::default());
+        let plan = Plan::compile(&model.graph, &model, &layout, &shapes, &Evaluator, &options);
+        (plan.unwrap(), Image::pack(&model, layout))
+    }
+
+    #[test]
+    fn parts_that_attention_alone_reads_stay_where_they_are() {
+        let (plan, image) = packed_attention(false);
+        let groups = fuse::groups(&plan);
+        let orders = order::orders(&plan, &groups, &image, Precision { tf32: Tf32::Off });
+        let placement = place(&plan, &groups, &orders).unwrap();
+        let taking: Vec<bool> = groups.iter().map(|group| takes_parts(group, &orders)).collect();
+        assert_eq!(taking, [false, true, false]);
+        let at = |slot: SlotId| match placement.homes[slot.0 as usize] {
+            Home::Arena(offset) => offset,
+            home => panic!("{slot:?} is at {home:?}"),
+        };
+        let packed = at(groups[0].outputs[0]);
+        let parts: Vec<usize> = groups[1].outputs.iter().map(|&part| at(part)).collect();
+        assert_eq!(parts, [packed, packed + 64, packed + 128]);
+        assert!(groups[1].outputs.iter().all(|part| orders[part.0 as usize] == Order::Within(48)));
+        // The result is written while the parts are read.
+        let result = at(groups[2].outputs[0]);
+        assert!(result >= packed + 2 * 4 * 48 * 4 || result + 2 * 4 * 16 * 4 <= packed);
+    }
+
+    #[test]
+    fn parts_that_others_read_are_taken_out() {
+        let (plan, image) = packed_attention(true);
+        let groups = fuse::groups(&plan);
+        let orders = order::orders(&plan, &groups, &image, Precision { tf32: Tf32::Off });
+        assert!(orders.iter().all(|&order| order == Order::RowMajor));
+        assert!(groups.iter().all(|group| !takes_parts(group, &orders)));
     }
 }

@@ -45,7 +45,7 @@ pub fn lower(
         Scope { plan, image, region, values_at, placement: &placement, orders, constant_at };
     let scratch = values_at + placement.bytes.next_multiple_of(256) as u64;
     let mut emitter = Emitter::new(gpu, scratch, arena);
-    for group in &groups {
+    for group in groups.iter().filter(|group| !place::takes_parts(group, &scope.orders)) {
         emit(&mut emitter, &scope, group)?;
     }
     let (actions, scratch_bytes, faults) = emitter.finish();

@@ -24,6 +24,8 @@ pub enum Order {
     RowMajor,
     /// Axis 1 innermost, then the last axis, …: `[n, c, h, w]` lies as `[n, h, w, c]`.
     ChannelsLast,
+    /// Row-major within a value of longer rows: so many elements from one row (along the last axis) to the next.
+    Within(usize),
 }
 
 impl Value {
@@ -38,6 +40,15 @@ impl Value {
     /// Elements from one index of each axis to the next.
     pub fn strides(&self) -> Vec<usize> {
         let rank = self.shape.len();
+        if let Order::Within(row) = self.order {
+            let mut stride = row;
+            let mut strides = vec![1; rank];
+            for axis in (0..rank.saturating_sub(1)).rev() {
+                strides[axis] = stride;
+                stride *= self.shape[axis];
+            }
+            return strides;
+        }
         let mut innermost_first: Vec<usize> = (0..rank).rev().collect();
         if self.order == Order::ChannelsLast && rank > 2 {
             innermost_first.retain(|&axis| axis != 1);
@@ -50,5 +61,24 @@ impl Value {
             stride *= self.shape[axis];
         }
         strides
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn strides_follow_the_order() {
+        let value = |order| Value {
+            dtype: DType::F16,
+            shape: vec![2, 5, 8, 3],
+            order,
+            address: 0,
+            known: None,
+        };
+        assert_eq!(value(Order::RowMajor).strides(), [120, 24, 3, 1]);
+        assert_eq!(value(Order::ChannelsLast).strides(), [120, 1, 15, 5]);
+        assert_eq!(value(Order::Within(9)).strides(), [360, 72, 9, 1]);
     }
 }

@@ -1,9 +1,9 @@
 //! Models, plans and a started device to test with.
 
 use std::ops::Range;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 use sublet_device::{
     Completion, Device, DeviceError, Image, Launch, LazyPlan, Load, ManualClock, Part, PlanSource,
@@ -108,9 +108,20 @@ impl PlanSource for Again {
     }
 }
 
+/// Held while a rig lives: shared by most tests, alone by one that counts the GPU's free memory.
+static GPU: RwLock<()> = RwLock::new(());
+
+/// The GPU for one test alone, and the rigs that it makes with [`Rig::on`].
+pub fn alone() -> RwLockWriteGuard<'static, ()> {
+    // A test that failed with it has left nothing behind.
+    GPU.write().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// A started device, and what it reports.
 pub struct Rig {
     pub device: CudaDevice,
+    /// Behind the device, so that it is dropped when that is gone.
+    _shared: Option<RwLockReadGuard<'static, ()>>,
     reports: Receiver<Completion>,
     models: AtomicU32,
 }
@@ -121,6 +132,12 @@ impl Rig {
         if !require_gpu() {
             return None;
         }
+        let shared = GPU.read().unwrap_or_else(PoisonError::into_inner);
+        Some(Rig { _shared: Some(shared), ..Rig::on(options) })
+    }
+
+    /// The same where the caller knows that there is a GPU, and has it alone.
+    pub fn on(options: &str) -> Self {
         let options: CudaOptions = options.parse().unwrap();
         let device = CudaDevice::new(0, options, Arc::new(NoCache)).unwrap();
         let (sender, reports) = channel();
@@ -130,7 +147,7 @@ impl Rig {
             let _ = sender.lock().unwrap().send(completion);
         });
         device.start(DeviceId(0), Arc::new(ManualClock::default()), sink);
-        Some(Rig { device, reports, models: AtomicU32::new(0) })
+        Rig { device, _shared: None, reports, models: AtomicU32::new(0) }
     }
 
     pub fn page_bytes(&self) -> u64 {

@@ -1,7 +1,7 @@
 //! Scaled dot-product attention: scores by one product, a kernel for mask and softmax, results by another product.
 //!
-//! Heads are read where they lie, also inside `[batch, sequence, heads · size]`. Entries of the batch are taken a few
-//! at a time, so that their scores stay in the device's cache between the three passes.
+//! Heads are read where they lie, also inside `[batch, sequence, heads · size]` and within longer rows. Entries of the
+//! batch are taken a few at a time, so that their scores stay in the device's cache between the three passes.
 
 use super::attention_problem::WithEngines;
 use super::attention_weights::{Mask, Weights};
@@ -11,7 +11,7 @@ use super::product::{Axes, compute, multiply};
 use super::product_calls::emit_best;
 use crate::blas::{Matrix, Product};
 use crate::driver::Address;
-use crate::lower::{Emitter, LowerError, Value};
+use crate::lower::{Emitter, LowerError, Order, Value};
 use sublet_graph::{Attention, DType};
 
 /// Query, key or value in either layout.
@@ -23,8 +23,9 @@ pub struct Heads {
     pub heads: usize,
     pub sequence: usize,
     pub size: usize,
-    /// `[batch, sequence, heads · size]` rather than `[batch, heads, sequence, size]`.
-    pub inside: bool,
+    /// Of `[batch, sequence, heads · size]` rather than `[batch, heads, sequence, size]`: elements from one position to
+    /// the next.
+    pub row: Option<usize>,
 }
 
 impl Heads {
@@ -32,11 +33,15 @@ impl Heads {
         let (address, dtype) = (value.address, value.dtype);
         match *value.shape.as_slice() {
             [batch, heads, sequence, size] => {
-                Ok(Heads { address, dtype, batch, heads, sequence, size, inside: false })
+                Ok(Heads { address, dtype, batch, heads, sequence, size, row: None })
             }
             [batch, sequence, hidden] if heads > 0 && hidden.is_multiple_of(heads) => {
                 let size = hidden / heads;
-                Ok(Heads { address, dtype, batch, heads, sequence, size, inside: true })
+                let row = Some(match value.order {
+                    Order::Within(row) => row,
+                    _ => hidden,
+                });
+                Ok(Heads { address, dtype, batch, heads, sequence, size, row })
             }
             _ => Err(LowerError::Invalid(format!(
                 "attention over shape {:?} with {heads} heads",
@@ -48,10 +53,9 @@ impl Heads {
     /// Elements from one batch entry, head and position to the next.
     pub fn steps(&self) -> [usize; 3] {
         let Heads { heads, sequence, size, .. } = *self;
-        if self.inside {
-            [sequence * heads * size, size, heads * size]
-        } else {
-            [heads * sequence * size, sequence * size, size]
+        match self.row {
+            Some(row) => [sequence * row, size, row],
+            None => [heads * sequence * size, sequence * size, size],
         }
     }
 }
@@ -102,7 +106,9 @@ pub fn attention(
         return Ok(());
     }
     let scale = op.scale.map_or(1.0 / (query.size as f64).sqrt(), f64::from);
-    let result = Heads { address: y.address, size: values.size, ..query };
+    // As the query lies, but in rows of its own.
+    let row = query.row.map(|_| query.heads * values.size);
+    let result = Heads { address: y.address, size: values.size, row, ..query };
     let passes = Passes { heads: [query, keys, values, result], weights, scale };
     match WithEngines::new(emitter.gpu, &passes)? {
         Some(problem) => emit_best(emitter, &problem, &passes.operands()),
@@ -227,7 +233,7 @@ fn with_past(
         Some(present) => present.address,
         None => emitter.scratch(bytes),
     };
-    let all = Heads { address, sequence, inside: false, ..new };
+    let all = Heads { address, sequence, row: None, ..new };
     for (part, start) in past.into_iter().map(|past| (past, 0)).chain([(new, before)]) {
         let access = |heads: &Heads, skipped: usize| {
             let [batch, head, row] = heads.steps();

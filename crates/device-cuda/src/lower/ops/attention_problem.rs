@@ -109,8 +109,11 @@ impl Problem for WithEngines<'_> {
 
     fn operands(&self) -> Vec<(usize, DType)> {
         let a = &self.one_pass;
+        // From the first element to behind the last.
         let bytes = |layout: &Layout| {
-            (layout.sizes.iter().product::<i64>() as usize * a.dtype.size(), a.dtype)
+            let reach =
+                layout.sizes.iter().zip(&layout.steps).map(|(size, step)| (size - 1) * step);
+            ((reach.sum::<i64>() + 1).max(0) as usize * a.dtype.size(), a.dtype)
         };
         [&a.q, &a.k, &a.v, &a.y].into_iter().chain(&a.bias).map(bytes).collect()
     }

@@ -22,7 +22,7 @@ pub fn emit(
     }
 }
 
-/// The others see their operands in row-major order.
+/// The others see their operands in row-major order, but for heads of attention within longer rows.
 fn row_major(
     emitter: &mut Emitter<'_>,
     op: &Op,
@@ -32,8 +32,8 @@ fn row_major(
     let mut plain = Vec::with_capacity(inputs.len());
     for value in inputs {
         plain.push(match value {
-            Some(value) => Some(movement::in_row_major(emitter, value)?),
-            None => None,
+            Some(value) if !is_head(op, value) => Some(movement::in_row_major(emitter, value)?),
+            other => other.clone(),
         });
     }
     let mut results = Vec::with_capacity(outputs.len());
@@ -53,6 +53,11 @@ fn row_major(
         }
     }
     Ok(())
+}
+
+/// Whether an operator reads a value in the rows that it lies within.
+fn is_head(op: &Op, value: &Value) -> bool {
+    matches!(op, Op::Attention(_)) && matches!(value.order, Order::Within(_))
 }
 
 fn compute(
