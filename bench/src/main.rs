@@ -40,12 +40,18 @@ enum Task {
     },
     /// Whether the simulator predicts the live engine, given its profile
     Agree {
-        /// Length of each workload
-        #[arg(long, default_value_t = 15)]
+        /// Length of each run
+        #[arg(long, default_value_t = 10)]
         seconds: u64,
-        /// Where the measured profile goes
+        /// Runs per workload that are compared; each of them, and one more, has a calibration besides
+        #[arg(long, default_value_t = 5)]
+        pairs: u64,
+        /// Only workloads whose name contains this
+        #[arg(long, default_value = "")]
+        filter: String,
+        /// Folder that the measured profiles go to
         #[arg(long)]
-        profile: PathBuf,
+        profiles: PathBuf,
         /// Where the report's page goes
         #[arg(long)]
         html: PathBuf,
@@ -82,7 +88,9 @@ fn main() -> Result<()> {
             cpu::run(threads, &python, &script, &filter)
         }
         Task::Server { seconds } => server::run(seconds),
-        Task::Agree { seconds, profile, html } => agree::run(seconds, &profile, &html),
+        Task::Agree { seconds, pairs, filter, profiles, html } => {
+            agree::run(&agree::Options { seconds, pairs, filter, profiles, html })
+        }
         Task::Load { seconds, sublet, python, scripts, html } => {
             load::run(&load::Programs { sublet, python, scripts }, seconds, &html)
         }

@@ -1,6 +1,6 @@
 //! Benchmarks and the soak: each builds a release binary and passes on what the person asked for.
 
-use crate::shell::{cargo, output, root, run as execute};
+use crate::shell::{cargo, output, root, run as execute, shown};
 use crate::{gpu, python, shell};
 use anyhow::{Context, Result};
 use clap::Subcommand;
@@ -25,9 +25,15 @@ pub enum Bench {
     },
     /// Whether the simulator predicts the live engine, given a profile measured on it
     Agree {
-        /// Length of each workload
-        #[arg(long, default_value_t = 15)]
+        /// Length of each run
+        #[arg(long, default_value_t = 10)]
         seconds: u64,
+        /// Runs of each workload that are compared, each between two calibrations
+        #[arg(long, default_value_t = 5)]
+        pairs: u64,
+        /// Only workloads whose name contains this
+        #[arg(long)]
+        filter: Option<String>,
     },
     /// What `sublet load` costs by itself, and our server and MLServer under the same load
     Load {
@@ -93,11 +99,14 @@ pub fn run(bench: Bench, record: bool) -> Result<()> {
             }
             finish(&mut command, "cpu", record)
         }
-        Bench::Agree { seconds } => {
+        Bench::Agree { seconds, pairs, filter } => {
             let target = shell::target_dir();
             let mut command = bench_command("agree");
-            command.args(["--seconds", &seconds.to_string()]);
-            command.arg("--profile").arg(target.join("profile-cpu.json"));
+            command.args(["--seconds", &seconds.to_string(), "--pairs", &pairs.to_string()]);
+            if let Some(filter) = filter {
+                command.args(["--filter", &filter]);
+            }
+            command.arg("--profiles").arg(target.join("profiles"));
             finish(command.arg("--html").arg(target.join("agree.html")), "agree", record)
         }
         Bench::Load { seconds, alone } => {
@@ -178,8 +187,7 @@ fn finish(command: &mut Command, name: &str, record: bool) -> Result<()> {
     if !record {
         return execute(command);
     }
-    let figures = output(command)?;
-    print!("{figures}");
+    let figures = shown(command)?;
     let asked = |program: &str, args: &[&str]| output(shell::command(program).args(args));
     let text = format!(
         "date      {}commit    {}hardware  {}\nrust      {}\n{figures}",

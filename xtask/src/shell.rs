@@ -1,8 +1,9 @@
 //! Running other programs from the repository's root.
 
 use anyhow::{Context, Result, bail};
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::Instant;
 
 /// The repository's root.
@@ -51,6 +52,25 @@ pub fn output(command: &mut Command) -> Result<String> {
         );
     }
     Ok(String::from_utf8(output.stdout)?)
+}
+
+/// Runs to the end and returns what it wrote to standard output, which is shown as it comes: also that of a program that
+/// fails, which is an error all the same.
+pub fn shown(command: &mut Command) -> Result<String> {
+    let name = show(command);
+    let start = command.stdout(Stdio::piped()).spawn();
+    let mut child = start.with_context(|| format!("could not start `{name}`"))?;
+    let mut text = String::new();
+    for line in BufReader::new(child.stdout.take().context("its output is piped")?).lines() {
+        let line = line?;
+        println!("{line}");
+        text.extend([&line, "\n"]);
+    }
+    let status = child.wait()?;
+    if !status.success() {
+        bail!("`{name}` failed with {status}; nothing was recorded");
+    }
+    Ok(text)
 }
 
 /// Runs a named step and says how long it took.

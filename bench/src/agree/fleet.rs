@@ -5,10 +5,11 @@ use anyhow::{Context, Result};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 use sublet_device_cpu::Evaluator;
 use sublet_engine::{InferRequest, InspectOptions, NamedTensor, inspect};
 use sublet_graph::{DType, Literal};
-use sublet_units::Bytes;
+use sublet_units::{Bytes, Time};
 
 /// Bytes per second at which weights arrive.
 pub const LINK: u64 = 400_000_000;
@@ -28,6 +29,8 @@ const MODELS: [(usize, usize); 12] = [
     (9, 128),
     (6, 128),
 ];
+/// Requests per model for a rough measure of its run time.
+const RUNS: usize = 15;
 /// Side of the pictures that the models take.
 const SIDE: usize = 16;
 
@@ -90,8 +93,25 @@ impl Fleet {
         Bytes((all.0 as f64 * share) as u64)
     }
 
-    /// A request to model number `index`.
-    pub fn request(&self, index: usize, slo: Option<std::time::Duration>) -> InferRequest {
+    /// What a warm run takes alone, over all models: roughly, to choose rates by.
+    pub fn mean_run(&self) -> Result<Time> {
+        let served = self.serve(self.memory(2.0))?;
+        let mut sum = Duration::ZERO;
+        for index in 0..self.models.len() {
+            let mut times = Vec::new();
+            for _ in 0..RUNS {
+                let answer =
+                    served.engine.infer(self.request(index, engines::SLO, None))?.wait()?;
+                times.push(answer.timing.compute);
+            }
+            times.sort_unstable();
+            sum += times[RUNS / 2];
+        }
+        Ok(Time::from(sum / self.models.len() as u32))
+    }
+
+    /// A request to model number `index`, refused when it cannot start within `patience`.
+    pub fn request(&self, index: usize, slo: Time, patience: Option<Time>) -> InferRequest {
         let model = &self.models[index];
         InferRequest {
             model: model.name.clone(),
@@ -99,8 +119,8 @@ impl Fleet {
             inputs: vec![NamedTensor { name: "x".to_owned(), tensor: model.input.clone() }],
             outputs: Vec::new(),
             priority: 0,
-            timeout: None,
-            slo,
+            timeout: patience.map(Duration::from),
+            slo: Some(slo.into()),
         }
     }
 }

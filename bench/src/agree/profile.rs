@@ -1,87 +1,68 @@
-//! Measuring the engine: what each model's warm run takes, what the engine adds to runs, to answers and to loads.
+//! The engine's profile, from runs of the engine under the load that is to be predicted: how long each model's runs take
+//! and how they vary, what the engine adds to runs, answers and loads. Nothing of it says how long requests wait.
 
 use super::fleet::{Fleet, LINK};
+use super::live::{Asked, Session};
 use anyhow::{Context, Result, ensure};
-use std::sync::{Arc, Mutex};
-use std::time::Instant;
-use sublet_engine::EngineEvent;
 use sublet_sim::{CostFile, LinkCosts, ModelKind, RunCosts};
-use sublet_units::Bytes;
+use sublet_units::{Bytes, Time};
 
-/// Warm requests per model, one at a time.
-const RUNS: usize = 60;
-/// Requests waiting at once, from which the time between two runs on a lane is seen.
-const BACKLOG: usize = 60;
+/// What a profile needs at least of each model.
+const RUNS_MIN: usize = 4;
 
-/// A profile in the simulator's format, from an engine that holds every model.
-pub fn measure(fleet: &Fleet) -> Result<CostFile> {
-    let memory = fleet.memory(2.0);
-    let served = fleet.serve(memory)?;
-    let setups = Arc::new(Mutex::new(Vec::new()));
-    let seen = setups.clone();
-    served.engine.subscribe(Box::new(move |event| {
-        if let EngineEvent::SwappedIn { bytes, took, .. } = event {
-            let setup = took.as_secs_f64() - bytes.0 as f64 / LINK as f64;
-            seen.lock().expect("no panic").push(setup.max(0.0));
-        }
-    }));
-    let mut models = Vec::new();
-    let (mut launches, mut answers, mut spreads) = (Vec::new(), Vec::new(), Vec::new());
-    for (index, model) in fleet.models.iter().enumerate() {
-        // Brings the weights and makes the plan.
-        served.engine.infer(fleet.request(index, None))?.wait()?;
-        let (mut runs, mut added) = (Vec::new(), Vec::new());
-        for _ in 0..RUNS {
-            let begin = Instant::now();
-            let answer = served.engine.infer(fleet.request(index, None))?.wait()?;
-            let took = begin.elapsed().as_secs_f64();
-            let run = answer.timing.compute.as_secs_f64();
-            ensure!(!answer.timing.cold, "{} was evicted although all fits", model.name);
-            runs.push(run);
-            added.push(took - run);
-        }
-        let begin = Instant::now();
-        let waiting: Vec<_> = (0..BACKLOG)
-            .map(|_| served.engine.infer(fleet.request(index, None)))
-            .collect::<Result<_, _>>()?;
-        let mut busy = 0.0;
-        for pending in waiting {
-            busy += pending.wait()?.timing.compute.as_secs_f64();
-        }
-        let launch = ((begin.elapsed().as_secs_f64() - busy) / BACKLOG as f64).max(0.0);
-        launches.push(launch);
-        answers.push((quantile(&mut added, 0.5) - launch).max(0.0));
-        let median = quantile(&mut runs, 0.5);
-        // A uniform spread of ±j has its 10th and 90th percentile 1.6 j apart.
-        spreads.push((quantile(&mut runs, 0.9) - quantile(&mut runs, 0.1)) / 1.6 / median);
-        models.push(ModelKind {
-            name: model.name.clone(),
-            bytes: model.segments.iter().copied().sum(),
-            segments: model.segments.iter().map(|bytes| bytes.0).collect(),
-            load_ms: None,
-            runs: vec![(1, median * 1e3)],
-            shares: Vec::new(),
-            slo_ms: None,
-        });
+/// A profile in the simulator's format.
+///
+/// # Errors
+/// When the sessions are too short to tell.
+pub fn of(fleet: &Fleet, sessions: &[&Session]) -> Result<CostFile> {
+    let page = sessions.first().context("a profile needs a run")?.page;
+    // One lane: requests end in the order in which they ran.
+    let in_order: Vec<Vec<&Asked>> = sessions.iter().map(|session| in_order(session)).collect();
+    let mut runs = vec![Vec::new(); fleet.models.len()];
+    for asked in in_order.iter().flatten() {
+        let run = asked.run().context("only answers are in order")?;
+        runs[asked.model as usize].push(run.as_secs_f64());
     }
-    let info = served.engine.devices();
-    let page = info.first().context("there is a device")?.page_bytes;
-    served.engine.shutdown(super::GRACE);
-    let mut setups = setups.lock().expect("no panic").clone();
-    ensure!(setups.len() >= fleet.models.len(), "a model came without a swap-in");
+    for (model, runs) in fleet.models.iter().zip(&runs) {
+        ensure!(
+            runs.len() >= RUNS_MIN,
+            "{} ran {} times: make the run longer",
+            model.name,
+            runs.len()
+        );
+    }
+    let means: Vec<f64> = runs.iter().map(|runs| mean(runs)).collect();
+    let factor = |asked: &&Asked| Some(asked.run()?.as_secs_f64() / means[asked.model as usize]);
+    let spread = in_order.iter().flatten().filter_map(factor).collect();
+    let mut launches: Vec<f64> = in_order.iter().flat_map(|asked| launches(asked)).collect();
+    let launch = quantile(&mut launches, 0.5);
+    let added = |asked: &&Asked| Some(asked.added()?.as_secs_f64());
+    let mut added: Vec<f64> = in_order.iter().flatten().filter_map(added).collect();
+    let mut setups: Vec<f64> = sessions.iter().flat_map(|session| setups(session)).collect();
+    ensure!(!setups.is_empty(), "no model was swapped in");
+    let models = fleet.models.iter().zip(&means).map(|(model, mean)| ModelKind {
+        name: model.name.clone(),
+        bytes: model.segments.iter().copied().sum(),
+        segments: model.segments.iter().map(|bytes| bytes.0).collect(),
+        load_ms: None,
+        runs: vec![(1, mean * 1e3)],
+        shares: Vec::new(),
+        slo_ms: None,
+    });
     Ok(CostFile {
         name: "cpu".to_owned(),
         source: format!("measured on a CPU device whose link was set to {}/s", Bytes(LINK)),
         device: RunCosts {
-            memory,
+            memory: fleet.memory(1.0),
             page,
             segment: Bytes::from_mib(8),
             lanes: 1,
-            launch_us: quantile(&mut launches, 0.5) * 1e6,
-            answer_us: quantile(&mut answers, 0.5) * 1e6,
+            launch_us: launch * 1e6,
+            answer_us: (quantile(&mut added, 0.5) - launch).max(0.0) * 1e6,
             interference: 1.0,
             partition_interference: 0.0,
-            jitter: quantile(&mut spreads, 0.5).min(0.5),
+            jitter: 0.0,
+            spread,
             overlap: true,
             partitions: false,
         },
@@ -94,8 +75,48 @@ pub fn measure(fleet: &Fleet) -> Result<CostFile> {
             server_devices: 0,
             peer_rate: Bytes::ZERO,
         },
-        models,
+        models: models.collect(),
     })
+}
+
+fn in_order(session: &Session) -> Vec<&Asked> {
+    let mut answered: Vec<&Asked> = session.asked.iter().filter(|it| it.answer.is_ok()).collect();
+    answered.sort_by_key(|asked| asked.ended);
+    answered
+}
+
+/// Seconds between two runs on a lane that had the next one waiting: from answer to answer, less the run.
+fn launches(in_order: &[&Asked]) -> Vec<f64> {
+    let gap = |pair: &[&Asked]| {
+        let [before, asked] = pair else { return None };
+        let timing = asked.answer.as_ref().ok()?;
+        let waited = asked.sent + Time::from(timing.queue)
+            > before.ended.saturating_sub(Time::from_micros(100))
+            && !timing.queue.is_zero()
+            && asked.sent < before.ended;
+        let known = asked.run()? + Time::from(timing.stalled);
+        let gap = asked.ended.saturating_sub(before.ended).as_secs_f64() - known.as_secs_f64();
+        waited.then_some(gap.max(0.0))
+    };
+    in_order.windows(2).filter_map(gap).collect()
+}
+
+/// Seconds that swap-ins took beyond what their bytes take, of those that found the link free.
+fn setups(session: &Session) -> Vec<f64> {
+    let mut free_at = Time::ZERO;
+    let mut setups = Vec::new();
+    for swap in &session.swaps {
+        if swap.begun >= free_at {
+            let took = (swap.ended - swap.begun).as_secs_f64();
+            setups.push((took - swap.bytes.0 as f64 / LINK as f64).max(0.0));
+        }
+        free_at = free_at.max(swap.ended);
+    }
+    setups
+}
+
+fn mean(values: &[f64]) -> f64 {
+    values.iter().sum::<f64>() / values.len().max(1) as f64
 }
 
 /// Sorts, and takes the value that a share of all does not exceed.

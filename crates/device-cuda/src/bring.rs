@@ -41,6 +41,7 @@ pub struct Bringing<'a> {
     input: usize,
     brought: usize,
     staged: usize,
+    /// When `begin` was recorded.
     begun: Option<Time>,
 }
 
@@ -89,7 +90,14 @@ impl<'a> Bringing<'a> {
         assert!(at + bytes.len() <= self.inputs[input].1, "an input is as long as the plan's");
         for piece in bytes.chunks(PIECE_BYTES) {
             let start = self.starts[input] + self.staged;
-            self.copiers.copy(&mut self.block.as_mut()[start..start + piece.len()], piece);
+            let (begin, stream, clock, begun) = (self.begin, self.stream, self.clock, self.begun);
+            let mut recorded = Ok(begun);
+            self.copiers.copy(&mut self.block.as_mut()[start..start + piece.len()], piece, || {
+                if begun.is_none() {
+                    recorded = begin.record(stream).map(|()| Some(clock.now()));
+                }
+            });
+            self.begun = recorded?;
             self.staged += piece.len();
             let waiting = self.staged - self.brought;
             if waiting >= PIECE_BYTES {
@@ -99,9 +107,12 @@ impl<'a> Bringing<'a> {
         Ok(())
     }
 
-    /// Brings what is staged. Returns the block, and when the first bytes of all were enqueued.
+    /// Brings what is staged. Returns the block, and when `begin` was recorded.
     pub fn finish(mut self) -> Result<(Staged, Time), (CudaError, Staged)> {
-        let begun = self.flush().and_then(|()| self.begin());
+        let begun = self.flush().and_then(|()| match self.begun {
+            Some(begun) => Ok(begun),
+            None => self.begin.record(self.stream).map(|()| self.clock.now()),
+        });
         match begun {
             Ok(begun) => Ok((self.block, begun)),
             Err(error) => Err((error, self.block)),
@@ -115,19 +126,8 @@ impl<'a> Bringing<'a> {
         }
     }
 
-    fn begin(&mut self) -> Result<Time, CudaError> {
-        if let Some(begun) = self.begun {
-            return Ok(begun);
-        }
-        self.begin.record(self.stream)?;
-        let now = self.clock.now();
-        self.begun = Some(now);
-        Ok(now)
-    }
-
     /// Enqueues bringing the next `bytes` of the input at hand.
     fn bring(&mut self, mut bytes: usize) -> Result<(), CudaError> {
-        self.begin()?;
         let start = self.starts[self.input] + self.brought;
         let mut from = self.block.as_ref()[start..start + bytes].as_ptr();
         let mut to = self.inputs[self.input].0 + self.brought as u64;

@@ -67,12 +67,13 @@ pub fn copiers(count: usize) -> (Copiers, Vec<Copier>) {
 }
 
 impl Copiers {
-    /// Copies `from` to `to`, which is as long.
-    pub fn copy(&self, to: &mut [u8], from: &[u8]) {
+    /// Copies `from` to `to`, which is as long. The caller's thread does `meanwhile` first, when the others have begun.
+    pub fn copy(&self, to: &mut [u8], from: &[u8], meanwhile: impl FnOnce()) {
         assert_eq!(to.len(), from.len(), "what is copied has one length");
         let mut awake =
             self.0.iter().filter(|asked| asked.is_awake.load(Ordering::Relaxed)).peekable();
         if from.len() < BYTES_MIN || awake.peek().is_none() {
+            meanwhile();
             return to.copy_from_slice(from);
         }
         let job = Arc::new(Job {
@@ -86,17 +87,29 @@ impl Copiers {
             // One that has ended takes nothing.
             let _ = asked.jobs.send(Some(job.clone()));
         }
-        job.work();
-        // What the others took. From here on a job in somebody's hands has nothing to take.
-        while job.left.load(Ordering::Acquire) > 0 {
-            std::hint::spin_loop();
-        }
+        // Whatever happens here, the others must be done with both slices before this call ends.
+        let shared = Shared(&job);
+        meanwhile();
+        drop(shared);
     }
 
     /// Wakes those that sleep: copies are likely to follow one another.
     pub fn rouse(&self) {
         for asked in self.0.iter().filter(|asked| !asked.is_awake.load(Ordering::Relaxed)) {
             let _ = asked.jobs.send(None);
+        }
+    }
+}
+
+/// A job that others have been asked to do; dropping it does the rest of it and waits for them.
+struct Shared<'a>(&'a Job);
+
+impl Drop for Shared<'_> {
+    fn drop(&mut self) {
+        self.0.work();
+        // What the others took. From here on a job in somebody's hands has nothing to take.
+        while self.0.left.load(Ordering::Acquire) > 0 {
+            std::hint::spin_loop();
         }
     }
 }
@@ -163,8 +176,10 @@ mod tests {
                 for len in [0, 1, BYTES_MIN - 1, BYTES_MIN, BYTES_MIN + 1, 301_056, 3_000_001] {
                     for _ in 0..20 {
                         let (from, mut to) = (bytes(len), vec![0; len]);
-                        copiers.copy(&mut to, &from);
+                        let mut done = 0;
+                        copiers.copy(&mut to, &from, || done += 1);
                         assert!(to == from, "{len} bytes, {count} threads");
+                        assert_eq!(done, 1);
                         copiers.rouse();
                     }
                 }
@@ -177,7 +192,7 @@ mod tests {
     fn a_thread_that_never_comes_holds_nothing_up() {
         let (copiers, threads) = copiers(2);
         let (from, mut to) = (bytes(300_000), vec![0; 300_000]);
-        copiers.copy(&mut to, &from);
+        copiers.copy(&mut to, &from, || {});
         assert!(to == from);
         drop(copiers);
         // It finds the job in its queue, and nothing left to take.

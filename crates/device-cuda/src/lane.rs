@@ -166,7 +166,7 @@ impl<'a> Lane<'a> {
         Ok(prepared)
     }
 
-    /// Stages the inputs and enqueues bringing them. Returns when the first bytes were enqueued.
+    /// Stages the inputs and enqueues bringing them. Returns when the mark of their beginning was recorded.
     fn bring_inputs(
         &self,
         plan: &Plan,

@@ -1,9 +1,10 @@
-//! The link: one thread that maps pages and enqueues the copies of segments, in order, and reports their arrival.
+//! The link: one thread that enqueues the copies of segments, in order, maps pages into regions, and reports the segments'
+//! arrival.
 
-use crate::driver::{CudaError, Event, Stream};
+use crate::driver::{Address, CudaError, Event, Stream};
 use crate::lane::{IDLE_SPINS, breathe};
 use crate::link_rate::Streak;
-use crate::memory::Region;
+use crate::memory::{Region, Windows};
 use crate::shared::Shared;
 use std::collections::{HashMap, VecDeque};
 use std::ops::Range;
@@ -20,13 +21,16 @@ const IN_FLIGHT_MAX: usize = 64;
 /// way: some ten microseconds.
 const PAUSES: usize = 8;
 
-/// Pauses before a further copy is enqueued behind so many bytes: some ten microseconds, in which the link is busy and a
+/// Pauses before a further copy is enqueued behind so many bytes: some five microseconds, in which the link is busy and a
 /// lane launches what waits for the copy before.
-const PAUSES_BEHIND: usize = 8;
+const PAUSES_BEHIND: usize = 4;
 const BEHIND_BYTES: usize = 256 << 10;
 
 /// Copies that are enqueued between two looks at the first one on its way.
 const LOOK_EVERY: usize = 4;
+
+/// Bytes that are copied through windows before the page they lie in is mapped: what the link moves meanwhile.
+const AHEAD_BYTES: usize = 3 << 20;
 
 /// Unmapping holds the driver for tens of microseconds. It is done when nothing is on its way, or while so many bytes are
 /// that nobody waits for their end soon.
@@ -44,6 +48,16 @@ struct Copy {
     /// Where tracing is on: when the copy started.
     started: Option<Event>,
     bytes: usize,
+    /// Whether its pages are in place, and runs may wait for it.
+    is_ready: bool,
+}
+
+/// A part of a segment that lies in one place.
+struct Piece {
+    to: Address,
+    /// Where it begins in the image.
+    from: usize,
+    bytes: usize,
 }
 
 /// A load whose segments are being enqueued.
@@ -52,7 +66,12 @@ struct Current {
     region: Arc<Region>,
     /// Start of the pinned image.
     from: *const u8,
+    /// The next segment to copy.
     next: u32,
+    /// The next segment whose pages are to be put in place; at most `next`.
+    next_ready: u32,
+    /// Bytes of the segments between them.
+    ahead: usize,
 }
 
 /// Loads until all senders are gone.
@@ -61,6 +80,10 @@ pub fn run(shared: &Shared, loads: &Receiver<Load>) {
         Ok(stream) => stream,
         Err(error) => return shared.lose(error.at("the link's stream")),
     };
+    let windows = match Windows::new(&shared.pages) {
+        Ok(windows) => windows,
+        Err(error) => return shared.lose(error.at("the link's addresses")),
+    };
     let mut link = Link {
         shared,
         stream,
@@ -68,6 +91,8 @@ pub fn run(shared: &Shared, loads: &Receiver<Load>) {
         current: None,
         mapped: HashMap::new(),
         stale: VecDeque::new(),
+        windows,
+        unopened: Vec::new(),
         spare: Vec::new(),
         streak: Streak::default(),
     };
@@ -100,6 +125,9 @@ struct Link<'a> {
     mapped: HashMap<PageId, Mapped>,
     /// Mappings whose page was given to somebody else: taken away when there is nothing better to do.
     stale: VecDeque<(PageId, Mapped)>,
+    windows: Windows,
+    /// Pages that were mapped and have no window yet: opened when there is nothing better to do.
+    unopened: Vec<PageId>,
     /// Events of copies that have ended, to be used again: making one takes as long as enqueueing a copy.
     spare: Vec<Arc<Event>>,
     streak: Streak,
@@ -113,7 +141,7 @@ struct Mapped {
 
 impl Link<'_> {
     fn is_idle(&self) -> bool {
-        !self.is_busy() && self.stale.is_empty()
+        !self.is_busy() && self.stale.is_empty() && self.unopened.is_empty()
     }
 
     fn is_busy(&self) -> bool {
@@ -124,25 +152,19 @@ impl Link<'_> {
         self.flying.iter().map(|copy| copy.bytes).sum()
     }
 
-    /// Enqueues the next segment, if there is one and room for it, and looks whether the oldest copy has ended.
+    /// Does the next thing for the current load, if there is one, and looks whether the oldest copy has ended.
     fn advance(&mut self) {
-        if self.flying.len() < IN_FLIGHT_MAX
-            && let Some(mut current) = self.current.take()
-        {
-            if self.flying_bytes() >= BEHIND_BYTES {
-                (0..PAUSES_BEHIND).for_each(|_| breathe());
-            }
-            match self.enqueue(&current) {
+        if let Some(mut current) = self.current.take() {
+            match self.step(&mut current) {
                 Ok(()) => {
-                    current.next += 1;
-                    if current.next < current.load.segments.end {
+                    if current.next_ready < current.load.segments.end {
                         self.current = Some(current);
                     }
                 }
                 Err(error) => self.fail(&current.load, &current.region, error),
             }
         } else if self.flying.is_empty() {
-            if !self.unmap_one() {
+            if !self.tidy_up() {
                 std::hint::spin_loop();
             }
         } else {
@@ -156,6 +178,9 @@ impl Link<'_> {
             return;
         }
         while let Some(copy) = self.flying.front() {
+            if !copy.is_ready {
+                break;
+            }
             match copy.done.is_done() {
                 Ok(false) => break,
                 Ok(true) => {
@@ -187,7 +212,8 @@ impl Link<'_> {
                 if load.segments.is_empty() {
                     return;
                 }
-                self.current = Some(Current { load, region, from, next });
+                self.current =
+                    Some(Current { load, region, from, next, next_ready: next, ahead: 0 });
             }
             Err(error) => self.fail(&load, &region, error),
         }
@@ -209,50 +235,142 @@ impl Link<'_> {
         region.pinned.start()
     }
 
-    /// Maps the pages that a segment begins, and enqueues its copy.
-    fn enqueue(&mut self, current: &Current) -> Result<(), DeviceError> {
+    /// Enqueues the next copy, or puts the pages of one before it in place.
+    fn step(&mut self, current: &mut Current) -> Result<(), DeviceError> {
         self.shared.check_alive()?;
-        let Current { load, region, from, next } = current;
-        if region.is_resident(*next) {
-            self.shared.report(Completion::Loaded { load: load.load, segment: *next });
+        let is_behind = current.next_ready < current.next;
+        let may_copy = current.next < current.load.segments.end
+            && self.flying.len() < IN_FLIGHT_MAX
+            && !(is_behind && current.ahead >= AHEAD_BYTES);
+        if may_copy {
+            if self.flying_bytes() >= BEHIND_BYTES {
+                (0..PAUSES_BEHIND).for_each(|_| breathe());
+            }
+            self.enqueue(current)?;
+        } else if is_behind {
+            self.make_ready(current)?;
+        } else {
+            (0..PAUSES).for_each(|_| breathe());
+        }
+        while current.next_ready < current.next && self.is_in_place(current, current.next_ready) {
+            self.make_ready(current)?;
+        }
+        Ok(())
+    }
+
+    /// The pages that a segment begins, by their index in the region.
+    fn pages_of(
+        &self,
+        current: &Current,
+        segment: u32,
+    ) -> impl Iterator<Item = (usize, PageId)> + use<> {
+        let page_bytes = self.shared.pages.page_bytes;
+        let first = page_range(&current.region, &current.load.segments, page_bytes).start;
+        let begun = page_range(&current.region, &(segment..segment + 1), page_bytes);
+        let ids = current.load.pages[begun.start - first..begun.end - first].to_vec();
+        begun.zip(ids)
+    }
+
+    fn is_in_place(&self, current: &Current, segment: u32) -> bool {
+        self.pages_of(current, segment).all(|(index, id)| current.region.is_mapped(index, id))
+    }
+
+    /// Enqueues the copy of the next segment: to the region where its pages are mapped, else through their windows.
+    fn enqueue(&mut self, current: &mut Current) -> Result<(), DeviceError> {
+        let segment = current.next;
+        let at = place(&current.load);
+        current.next += 1;
+        if current.region.is_resident(segment) {
             return Ok(());
         }
         if let Some(error) = self.shared.take_fault() {
             return Err(error);
         }
         let began = self.shared.clock().now();
-        let page_bytes = self.shared.pages.page_bytes;
-        let first = page_range(region, &load.segments, page_bytes).start;
-        for page in page_range(region, &(*next..*next + 1), page_bytes) {
-            self.map(region, page, load.pages[page - first])
-                .map_err(|error| error.at(&place(load)))?;
-        }
-        let mapped = self.shared.clock().now();
-        let segment = &region.image().layout.segments[*next as usize];
+        let pieces = self.pieces(current, segment).map_err(|error| error.at(&at))?;
+        let bytes = current.region.image().layout.segments[segment as usize].len;
         let mut copy = || -> Result<Copy, CudaError> {
             let started = self.shared.trace.is_some().then(|| Event::new(true)).transpose()?;
             if let Some(started) = &started {
                 started.record(&self.stream)?;
             }
-            let to = region.address() + segment.offset as u64;
-            // SAFETY: the image is pinned and `segment` lies within it and within the region, whose pages up to the
-            // segment's end are mapped; the region outlives the copy, which is seen to end before it is dropped.
-            unsafe { self.stream.copy_in(to, from.add(segment.offset), segment.len) }?;
+            for &Piece { to, from, bytes } in &pieces {
+                // SAFETY: the image is pinned and the piece lies within it; `to` is mapped for as long, in a region that
+                // outlives the copy, which is seen to end before it is dropped, or in a window, which stays.
+                unsafe { self.stream.copy_in(to, current.from.add(from), bytes) }?;
+            }
             let done = match self.spare.pop() {
                 Some(spare) => spare,
                 None => Arc::new(Event::new(started.is_some())?),
             };
             done.record(&self.stream)?;
-            let (load, segment, bytes) = (load.load, *next, segment.len);
-            Ok(Copy { load, segment, region: region.clone(), done, started, bytes })
+            let (load, region) = (current.load.load, current.region.clone());
+            Ok(Copy { load, segment, region, done, started, bytes, is_ready: false })
         };
-        let copy = copy().map_err(|error| error.at(&place(load)))?;
-        region.enqueued(*next, copy.done.clone());
-        self.flying.push_back(copy);
+        self.flying.push_back(copy().map_err(|error| error.at(&at))?);
+        current.ahead += bytes;
         if let Some(trace) = &self.shared.trace {
-            let name = |what| format!("{} segment {next} {what}", load.load);
-            trace.note_host("link host", name("maps"), began, mapped);
-            trace.note_host("link host", name("enqueues"), mapped, self.shared.clock().now());
+            let name = format!("{} segment {segment} enqueues", current.load.load);
+            trace.note_host("link host", name, began, self.shared.clock().now());
+        }
+        Ok(())
+    }
+
+    /// Where a segment is copied to, in as few pieces as its pages allow.
+    fn pieces(&mut self, current: &Current, segment: u32) -> Result<Vec<Piece>, CudaError> {
+        let page_bytes = self.shared.pages.page_bytes;
+        let Current { load, region, .. } = current;
+        let first = page_range(region, &load.segments, page_bytes).start;
+        let layout = &region.image().layout.segments[segment as usize];
+        let end = layout.offset + layout.len;
+        let mut pieces: Vec<Piece> = Vec::new();
+        let mut from = layout.offset;
+        while from < end {
+            let index = from / page_bytes;
+            let bytes = ((index + 1) * page_bytes).min(end) - from;
+            let in_region = region.address() + from as u64;
+            // What lies before this load's first page was mapped with the load before.
+            let to = match index.checked_sub(first).map(|index| load.pages[index]) {
+                Some(page) if !region.is_mapped(index, page) => match self.windows.address(page) {
+                    Some(window) => window + (from % page_bytes) as u64,
+                    None => {
+                        self.map(region, index, page)?;
+                        in_region
+                    }
+                },
+                _ => in_region,
+            };
+            match pieces.last_mut() {
+                Some(last) if last.to + last.bytes as u64 == to => last.bytes += bytes,
+                _ => pieces.push(Piece { to, from, bytes }),
+            }
+            from += bytes;
+        }
+        Ok(pieces)
+    }
+
+    /// Maps the pages that a copied segment begins, and lets runs wait for it.
+    fn make_ready(&mut self, current: &mut Current) -> Result<(), DeviceError> {
+        let segment = current.next_ready;
+        current.next_ready += 1;
+        let began = self.shared.clock().now();
+        for (index, id) in self.pages_of(current, segment) {
+            let mapped = self.map(&current.region, index, id);
+            mapped.map_err(|error| error.at(&place(&current.load)))?;
+        }
+        if let Some(trace) = &self.shared.trace {
+            let name = format!("{} segment {segment} maps", current.load.load);
+            trace.note_host("link host", name, began, self.shared.clock().now());
+        }
+        let copied = |copy: &&mut Copy| !copy.is_ready && copy.segment == segment;
+        match self.flying.iter_mut().find(copied) {
+            Some(copy) => {
+                copy.is_ready = true;
+                current.ahead -= copy.bytes;
+                current.region.enqueued(segment, copy.done.clone());
+            }
+            // It was resident already.
+            None => self.shared.report(Completion::Loaded { load: current.load.load, segment }),
         }
         Ok(())
     }
@@ -264,10 +382,23 @@ impl Link<'_> {
         if self.mapped.get(&page).is_some_and(is_same) {
             return Ok(());
         }
-        if let Some(before) = self.mapped.insert(page, now) {
-            self.stale.push_back((page, before));
+        match self.mapped.insert(page, now) {
+            Some(before) => self.stale.push_back((page, before)),
+            // It will go from one model to another, and be copied to while it is mapped.
+            None => self.unopened.push(page),
         }
         Ok(())
+    }
+
+    /// Does one of the things that can wait; false when there is none.
+    fn tidy_up(&mut self) -> bool {
+        if self.unmap_one() {
+            return true;
+        }
+        let Some(page) = self.unopened.pop() else { return false };
+        // Without a window, copies to the page wait until it is mapped.
+        let _ = self.windows.open(page, &self.shared.pages);
+        true
     }
 
     /// Takes one stale mapping away; false when there is none.
@@ -316,7 +447,9 @@ impl Link<'_> {
             self.shared.lose(error.at(&place(load)));
         }
         while let Some(copy) = self.flying.pop_front() {
-            self.arrived(copy);
+            if copy.is_ready {
+                self.arrived(copy);
+            }
         }
         region.fail(load.segments.clone(), &error);
         if matches!(error, DeviceError::Lost(_)) {

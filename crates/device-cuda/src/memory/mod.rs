@@ -5,9 +5,11 @@ mod pages;
 mod pinned;
 mod region;
 mod staging;
+mod windows;
 
 pub use arena::LaneArena;
 pub use pages::Pages;
 pub use pinned::Pinner;
 pub use region::{Arrival, Region};
 pub use staging::{Staged, Staging};
+pub use windows::Windows;

@@ -70,6 +70,12 @@ impl Region {
         self.reservation.as_ref().map_or(0, |reservation| reservation.address)
     }
 
+    /// Whether this page is behind page `index` of the region.
+    pub fn is_mapped(&self, index: usize, id: PageId) -> bool {
+        let mapped = self.mapped.lock().unwrap_or_else(PoisonError::into_inner);
+        mapped[index].as_ref().is_some_and(|(there, _)| *there == id)
+    }
+
     /// Puts a page behind page `index` of the region. Cheap when it is there already.
     ///
     /// Nothing may be in flight that reads what lay there before.

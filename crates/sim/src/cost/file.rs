@@ -51,6 +51,10 @@ pub struct RunCosts {
     /// How much a run's time varies, either way.
     #[serde(default)]
     pub jitter: f64,
+    /// Instead of a jitter: factors of a model's run time in the order in which they were measured, so that slow phases
+    /// stay together. Each simulation goes through them from a place of its own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub spread: Vec<f64>,
     /// Whether runs compute while the rest of their weights arrive.
     #[serde(default = "yes")]
     pub overlap: bool,
@@ -182,6 +186,7 @@ impl CostFile {
             interference: parts(run.interference),
             partition_interference: parts(run.partition_interference),
             jitter: parts(run.jitter),
+            spread: run.spread.iter().copied().map(parts).collect(),
             overlaps: run.overlap,
         };
         (spec, cost)
@@ -260,6 +265,9 @@ impl CostFile {
             if !(value.is_finite() && value >= 0.0) {
                 return refuse(key, "must be a number from 0 on");
             }
+        }
+        if !self.device.spread.iter().all(|factor| factor.is_finite() && *factor > 0.0) {
+            return refuse("device.spread", "must be positive factors");
         }
         for (at, kind) in self.models.iter().enumerate() {
             let key = |field: &str| format!("model {}.{field}", kind.name);
@@ -381,6 +389,7 @@ mod tests {
         assert!(refused("[8, 9.0]", "[1, 9.0]").contains("model a.runs"));
         assert!(refused("switch_rate = \"12GB\"", "").contains("switch_rate"));
         assert!(refused("jitter", "jiter").contains("jiter"));
+        assert!(refused("jitter = 0.01", "spread = [1.0, 0.0]").contains("device.spread"));
         assert!(refused("\"4MB\"", "\"4 parsecs\"").contains("parsecs"));
     }
 }

@@ -80,6 +80,8 @@ pub struct DeviceCost {
     pub partition_interference: u32,
     /// How much a run's time varies, in 1/65536 either way.
     pub jitter: u32,
+    /// Instead of that: the factors of successive runs, in 1/65536, over and over.
+    pub spread: Vec<u32>,
     /// Whether a run computes on what has arrived while the rest of its weights is copied.
     pub overlaps: bool,
 }

@@ -123,6 +123,7 @@ impl Draw {
             interference: if is_random { rng.u32(0..=ONE as u32) } else { 0 },
             partition_interference: rng.u32(0..=ONE as u32 / 4),
             jitter: ONE as u32 / 2,
+            spread: Vec::new(),
             overlaps: !is_random || rng.u32(0..4) > 0,
         };
         (spec, cost)

@@ -95,10 +95,14 @@ impl Machine {
         let Some(device) = self.devices[id.0 as usize].as_mut() else { return };
         let cost = &self.models[model.0 as usize];
         let rows = requests.len() as u32;
-        let alone = match device.is_partitioned {
+        let mut alone = match device.is_partitioned {
             true => cost.time_on(rows, device.lanes[lane.0 as usize].share),
             false => cost.runs.time(rows),
         };
+        if let Some(&factor) = device.cost.spread.get(device.spread_at) {
+            alone = Time((u128::from(alone.0) * u128::from(factor) / u128::from(ONE)) as u64);
+            device.spread_at = (device.spread_at + 1) % device.cost.spread.len();
+        }
         let mut total = alone.saturating_add(device.cost.launch).0;
         if device.cost.jitter > 0 {
             let spread = u64::from(device.cost.jitter.min(ONE as u32));

@@ -81,6 +81,8 @@ struct Device {
     peer_link: Option<LinkId>,
     /// The host link's rate now, in 1/65536 of what the cost model says.
     speed: u64,
+    /// Which of the cost model's measured factors the next run takes.
+    spread_at: usize,
 }
 
 #[derive(Debug)]
@@ -140,6 +142,10 @@ impl Machine {
         for source_is_peer in [false, true] {
             self.flows.push(FlowOwner { device: id, source_is_peer, version: 0 });
         }
+        let spread_at = match cost.spread.len() {
+            0 => 0,
+            count => self.rng.usize(..count),
+        };
         self.devices.push(Some(Device {
             arrived: vec![0; self.models.len()],
             lanes: (0..cost.lanes).map(|_| Lane::default()).collect(),
@@ -148,6 +154,7 @@ impl Machine {
             peers,
             peer_link,
             speed: crate::cost::ONE,
+            spread_at,
             cost,
         }));
         DeviceId(id)
