@@ -3,7 +3,7 @@
 use crate::command::Command;
 use crate::model::Place;
 use crate::placing::CONSIDERED;
-use crate::policy::Candidate;
+use crate::policy::{Candidate, LoadOption};
 use crate::scheduler::Scheduler;
 use crate::victims::Reach;
 use sublet_units::{DeviceId, ModelId, Time};
@@ -11,6 +11,9 @@ use sublet_units::{DeviceId, ModelId, Time};
 /// How long a device's models are taken to be worth what they were, as a part of the half-life of their use: meanwhile
 /// they lose a hundredth of it.
 const REMEMBERED: u64 = 64;
+
+/// Waiting for this part of what the deadline allows is worth some effort.
+const NOTABLE: u64 = 4;
 
 /// What a device's models were worth at some time, so that a search for room among the least worthy ones need not begin
 /// where it would find too little.
@@ -20,7 +23,7 @@ pub(crate) struct Appraisal {
     until: Time,
     /// By magnitude of worth: pages of models worth no more than that.
     pages: Vec<u32>,
-    /// What taking away any of them loses at least.
+    /// Time lost by evicting the one that costs the least.
     least_loss: Time,
 }
 
@@ -83,10 +86,13 @@ impl Scheduler {
         }
         let scope = self.look_about();
         let worth = self.worth_of_copy(id);
-        // While nobody else waits for a link, what is gained may cost as much, if those that wait would be late.
-        let may_cost = self.wanting.is_empty() && self.would_be_late(id, stay);
-        let most = if may_cost { stay } else { Time::ZERO };
-        if !scope.iter().any(|&device| self.may_give_way(device, id, worth, most)) {
+        let has_room = scope.iter().any(|&device| self.may_give_way(device, id, worth));
+        // While nobody else waits for a link, time that is gained may cost less time later.
+        let gain = stay.saturating_sub(self.run_time(id));
+        let pays = Time(stay.0.saturating_mul(NOTABLE)) >= self.span(id)
+            && self.wanting.is_empty()
+            && scope.iter().any(|&device| self.may_pay(device, gain));
+        if !has_room && !pays {
             // All who could make room are worth more, and will be for a while.
             self.models[id].indexed.spread_after = self.now.saturating_add(stay);
             return;
@@ -102,14 +108,15 @@ impl Scheduler {
             return;
         }
         let is_wanted = self.config.policy.placement.choose(id, &options).is_some();
-        let mut below = options.clone();
-        below.retain(|option| self.may_give_way(option.device, id, worth, Time::ZERO));
-        let mut found = self.choose(id, below, Reach::IdleBelow(worth));
-        if found.is_none() && may_cost {
-            let gain = stay.saturating_sub(copy.unwrap_or(stay));
-            options.retain(|option| self.may_give_way(option.device, id, 0, gain));
-            found = self.choose(id, options, Reach::IdleFor(gain));
-        }
+        let others: Vec<LoadOption> = match pays {
+            true => options.iter().filter(|option| option.idle).copied().collect(),
+            false => Vec::new(),
+        };
+        options.retain(|option| self.may_give_way(option.device, id, worth));
+        let gain = stay.saturating_sub(copy.unwrap_or(stay));
+        let found = self
+            .choose(id, options, Reach::IdleBelow(worth))
+            .or_else(|| self.choose(id, others, Reach::IdleFor(gain)));
         if let Some((option, victims)) = found {
             self.make_room(option.device, victims, out);
             self.load(option.device, id, option.source, out);
@@ -118,16 +125,14 @@ impl Scheduler {
         }
     }
 
-    /// Whether a model's most urgent request would be answered late, were its run to start after so long.
-    fn would_be_late(&self, id: ModelId, stay: Time) -> bool {
+    /// What a model's next request had from its arrival to its deadline.
+    fn span(&self, id: ModelId) -> Time {
         let front = self.front(id).expect("a model that spreads has work");
-        let end = self.now.saturating_add(stay).saturating_add(self.run_time(id));
-        end > self.models[id].queue.due(front.first)
+        self.models[id].queue.span(front.first)
     }
 
-    /// Whether a device may have room for a model among what is worth less than so much, or whose loss is less than so
-    /// much.
-    fn may_give_way(&mut self, device_id: DeviceId, id: ModelId, worth: u64, gain: Time) -> bool {
+    /// Whether a device may have room for a model among what is worth less than so much.
+    fn may_give_way(&mut self, device_id: DeviceId, id: ModelId, worth: u64) -> bool {
         let (device, model) = (&self.devices[device_id], &self.models[id]);
         let place = model.places.get(device_id);
         let shortage = device.shortage(model, place);
@@ -137,8 +142,19 @@ impl Scheduler {
         if self.now >= device.appraisal.until {
             self.appraise(device_id);
         }
-        let appraisal = &self.devices[device_id].appraisal;
-        appraisal.least_loss < gain || shortage <= appraisal.pages_below(worth)
+        shortage <= self.devices[device_id].appraisal.pages_below(worth)
+    }
+
+    /// Whether a run could start at once on a device, and perhaps gains more time than making room costs.
+    fn may_pay(&mut self, device_id: DeviceId, gain: Time) -> bool {
+        let device = &self.devices[device_id];
+        if !device.has_idle_lane() {
+            return false;
+        }
+        if self.now >= device.appraisal.until {
+            self.appraise(device_id);
+        }
+        gain > self.devices[device_id].appraisal.least_loss
     }
 
     /// Remembers for a while what the models of a device are worth, those in use included, since they soon may not be.
@@ -152,10 +168,8 @@ impl Scheduler {
             let model = &self.models[other];
             let place = model.places.get(device_id).expect("the place of a tenant");
             if place.pages > 0 && !model.is_pinned() {
-                let candidate = self.candidate(device, model, place);
-                let eviction = &self.config.policy.eviction;
-                pages[magnitude(eviction.worth(&candidate))] += place.pages;
-                least_loss = least_loss.min(eviction.loss(&candidate));
+                pages[magnitude(self.worth_on(device, model, place))] += place.pages;
+                least_loss = least_loss.min(self.loss_on(device, model, place));
             }
         }
         let mut sum = 0;

@@ -74,7 +74,7 @@ impl Scheduler {
             let loss = |&(victim, _): &(ModelId, u32)| {
                 let model = &self.models[victim];
                 let place = model.places.get(device_id).expect("the place of a tenant");
-                self.config.policy.eviction.loss(&self.candidate(device, model, place))
+                self.loss_on(device, model, place)
             };
             if needed.iter().map(loss).fold(Time::ZERO, Time::saturating_add) >= gain {
                 return None;
@@ -120,8 +120,12 @@ impl Scheduler {
         self.config.policy.eviction.worth(&self.candidate(device, model, place))
     }
 
-    /// What a policy may know of what a device has of a model.
-    pub(crate) fn candidate(&self, device: &Device, model: &Model, place: &Place) -> Candidate {
+    /// Time that will be lost by evicting what a device has of a model.
+    pub(crate) fn loss_on(&self, device: &Device, model: &Model, place: &Place) -> Time {
+        self.config.policy.eviction.loss(&self.candidate(device, model, place))
+    }
+
+    fn candidate(&self, device: &Device, model: &Model, place: &Place) -> Candidate {
         let bytes = model.bytes_before(place.resident);
         // What is left of a copy is one more beside the whole ones.
         let whole = model.places.usable().count() as u32;
