@@ -13,7 +13,7 @@ use sublet_units::{DeviceId, ModelId, Time};
 const REMEMBERED: u64 = 64;
 
 /// Waiting for this part of what the deadline allows is worth some effort.
-const NOTABLE: u64 = 4;
+const NOTABLE: u64 = 2;
 
 /// What a device's models were worth at some time, so that a search for room among the least worthy ones need not begin
 /// where it would find too little.

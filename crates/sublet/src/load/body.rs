@@ -1,5 +1,6 @@
 //! Requests, serialised beforehand: while the load runs, sending one copies nothing but its bytes.
 
+use super::http2::framed;
 use super::inputs::Filled;
 use super::target::{Protocol, Target};
 use anyhow::Result;
@@ -12,7 +13,7 @@ use sublet_server::pb::model_infer_request::InferInputTensor;
 use sublet_server::pb::{InferParameter, ModelInferRequest};
 use sublet_units::Time;
 
-/// One request, ready to be sent: over HTTP its head and body, over gRPC its message.
+/// One request, ready to be sent: over HTTP its head and body, over gRPC its message with the length before.
 pub struct Body {
     pub bytes: Bytes,
 }
@@ -120,5 +121,5 @@ fn grpc(model: &str, inputs: &[Filled], slo: Option<Time>) -> Vec<u8> {
         parameters: slo.map(parameter).into_iter().collect(),
         ..Default::default()
     };
-    request.encode_to_vec()
+    framed(&request.encode_to_vec())
 }

@@ -1,32 +1,32 @@
 //! The open loop: every request is sent when it is due, whatever became of those before.
 //!
-//! Each thread has a runtime, connections and a share of the schedule of its own, so that threads share nothing while
-//! the load runs. A due request takes an idle connection or opens another; when none may be opened it waits for the
-//! next that comes free, and the wait counts as latency.
+//! Each thread is a plain loop over its connections and its share of the schedule, so that threads share nothing while
+//! the load runs, and a request costs few calls of the system: one to send it, one to read its answer, one to wait for
+//! each, and one to set the timer. A due request takes a free connection or opens another; when none may be opened it
+//! waits for the next that comes free, and the wait counts as latency.
 
 use super::body::Body;
+use super::events::{Events, Ready};
 use super::failure::Failure;
-use super::grpc::GrpcLane;
-use super::http::HttpConnection;
-use super::pace::Pacer;
+use super::link::{Done, Link, Received};
 use super::tally::{Moments, Tally};
 use super::target::{Protocol, Target};
-use anyhow::{Result, anyhow};
-use rustix::time::{ClockId, clock_gettime};
-use std::cell::{Cell, RefCell};
+use anyhow::{Context, Result, anyhow};
 use std::collections::VecDeque;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use sublet_units::Time;
 use sublet_workload::{Arrival, Schedule};
-use tokio::sync::Notify;
 
 /// Requests are sent this long after the threads were started, so that all of them are there.
 const HEAD_START: Duration = Duration::from_millis(50);
-/// Channels per thread over gRPC; each carries many requests.
+/// Connections per thread over gRPC; each carries as many requests as the server allows.
 const CHANNELS: usize = 4;
+/// Behind the schedule, so many are sent before answers are looked at.
+const BURST: usize = 16;
+/// Read from a socket at once.
+const BUFFER: usize = 64 << 10;
 
 /// A load on one target.
 pub struct Drive {
@@ -36,17 +36,11 @@ pub struct Drive {
     pub bodies: Vec<Vec<Body>>,
     pub slo: Option<Time>,
     pub timeout: Time,
-    /// Connections of all threads together.
+    /// Connections of all threads together; over gRPC, requests under way.
     pub connections: usize,
     pub threads: usize,
     /// Requests sent so far, for a progress bar.
     pub sent: Arc<AtomicU64>,
-}
-
-/// A connection, or one of a channel's requests.
-enum Lane {
-    Http(HttpConnection),
-    Grpc(GrpcLane),
 }
 
 /// A request that is due.
@@ -54,201 +48,276 @@ struct Job {
     arrival: Arrival,
     /// Which of the model's bodies.
     body: usize,
+    /// Its first connection had ended.
+    again: bool,
 }
 
-/// What the tasks of one thread share.
-struct Worker {
-    drive: Arc<Drive>,
+/// A request that was sent.
+struct Flight {
+    job: Job,
+    link: usize,
+    sent: Time,
+    /// Tells it from others that had the same slot.
+    number: u64,
+}
+
+/// What one thread keeps.
+struct Worker<'a> {
+    drive: &'a Drive,
     start: Instant,
-    idle: RefCell<Vec<Lane>>,
-    channels: Vec<GrpcLane>,
-    open: Cell<usize>,
-    open_max: usize,
-    backlog: RefCell<VecDeque<Job>>,
-    tally: RefCell<Tally>,
-    ended: Notify,
+    events: Events,
+    links: Vec<Option<Link>>,
+    links_max: usize,
+    /// By slot.
+    flights: Vec<Option<Flight>>,
+    free: Vec<usize>,
+    flights_max: usize,
+    sent: u64,
+    /// When requests are given up, in order: their slots and numbers.
+    limits: VecDeque<(Time, usize, u64)>,
+    backlog: VecDeque<Job>,
+    done: Vec<Done>,
+    buffer: Vec<u8>,
+    tally: Tally,
 }
 
 /// Runs the whole schedule; returns what was seen, once every request was answered or given up.
-pub fn run(drive: Drive) -> Result<Tally> {
-    let drive = Arc::new(drive);
+pub fn run(drive: &Drive) -> Result<Tally> {
     let start = Instant::now() + HEAD_START;
-    let threads: Vec<_> = (0..drive.threads)
-        .map(|thread| {
-            let drive = drive.clone();
-            std::thread::spawn(move || work(drive, thread, start))
-        })
-        .collect();
-    let mut sum = Tally::new(drive.bodies.len());
-    for thread in threads {
-        sum.add(thread.join().map_err(|_| anyhow!("a sending thread panicked"))??);
-    }
-    Ok(sum)
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..drive.threads)
+            .map(|thread| scope.spawn(move || Worker::new(drive, start)?.run(thread)))
+            .collect();
+        let mut sum = Tally::new(drive.bodies.len());
+        for thread in threads {
+            sum.add(thread.join().map_err(|_| anyhow!("a sending thread panicked"))??);
+        }
+        Ok(sum)
+    })
 }
 
-fn work(drive: Arc<Drive>, thread: usize, start: Instant) -> Result<Tally> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let before = processor_time();
-    let mut tally = tokio::task::LocalSet::new().block_on(&runtime, async {
-        let mut channels = Vec::new();
-        if drive.target.protocol == Protocol::Grpc {
-            for _ in 0..CHANNELS {
-                let channel = GrpcLane::open(&drive.target).await;
-                channels.push(channel.map_err(|failure| anyhow!("{failure}"))?);
-            }
-        }
-        let worker = Rc::new(Worker {
+impl<'a> Worker<'a> {
+    fn new(drive: &'a Drive, start: Instant) -> Result<Self> {
+        let flights_max = (drive.connections / drive.threads).max(1);
+        let links_max = match drive.target.protocol {
+            Protocol::Http => flights_max,
+            Protocol::Grpc => CHANNELS,
+        };
+        Ok(Worker {
+            drive,
             start,
-            idle: RefCell::default(),
-            channels,
-            open: Cell::new(0),
-            open_max: (drive.connections / drive.threads).max(1),
-            backlog: RefCell::default(),
-            tally: RefCell::new(Tally::new(drive.bodies.len())),
-            ended: Notify::new(),
-            drive: drive.clone(),
-        });
-        send_all(&worker, thread).await?;
-        // Every lane ends: each request has a timeout, and what waits too long is given up.
-        while worker.open.get() > worker.idle.borrow().len() {
-            worker.ended.notified().await;
-        }
-        anyhow::Ok(worker.tally.replace(Tally::new(0)))
-    })?;
-    tally.busy = processor_time() - before;
-    Ok(tally)
-}
+            events: Events::new().context("waiting for sockets")?,
+            links: Vec::new(),
+            links_max,
+            flights: Vec::new(),
+            free: Vec::new(),
+            flights_max,
+            sent: 0,
+            limits: VecDeque::new(),
+            backlog: VecDeque::new(),
+            done: Vec::new(),
+            buffer: vec![0; BUFFER],
+            tally: Tally::new(drive.bodies.len()),
+        })
+    }
 
-/// Hands out this thread's share of the schedule, each request when it is due.
-async fn send_all(worker: &Rc<Worker>, thread: usize) -> Result<()> {
-    let pacer = Pacer::new()?;
-    let drive = &worker.drive;
-    let mut turns = vec![thread; drive.bodies.len()];
-    let share = drive.schedule.arrivals.iter().skip(thread).step_by(drive.threads);
-    for &arrival in share {
-        let waited = pacer.wait_until(worker.start + Duration::from(arrival.at)).await?;
-        let turn = &mut turns[arrival.model as usize];
-        let body = *turn % drive.bodies[arrival.model as usize].len();
-        *turn += 1;
-        worker.begin(Job { arrival, body });
-        drive.sent.fetch_add(1, Ordering::Relaxed);
-        if !waited {
-            // Behind the schedule: answers must be read all the same.
-            tokio::task::yield_now().await;
+    /// Sends this thread's share of the schedule, each request when it is due, and waits for all answers.
+    fn run(mut self, thread: usize) -> Result<Tally> {
+        let drive = self.drive;
+        let mut turns = vec![thread; drive.bodies.len()];
+        let share = drive.schedule.arrivals.iter().skip(thread).step_by(drive.threads);
+        let mut share = share.copied().peekable();
+        let mut ready: Vec<Ready> = Vec::new();
+        loop {
+            for _ in 0..BURST {
+                let now = self.now();
+                let Some(arrival) = share.next_if(|next| next.at <= now) else { break };
+                let turn = &mut turns[arrival.model as usize];
+                let body = *turn % drive.bodies[arrival.model as usize].len();
+                *turn += 1;
+                self.begin(Job { arrival, body, again: false });
+                drive.sent.fetch_add(1, Ordering::Relaxed);
+            }
+            self.give_up();
+            let next = share.peek().map(|arrival| arrival.at);
+            let limit = self.limits.front().map(|limit| limit.0);
+            let waits = self.backlog.front().map(|job| job.arrival.at + drive.timeout);
+            // Nothing is left to send, to hear of, or to give up.
+            let Some(until) = [next, limit, waits].into_iter().flatten().min() else {
+                return Ok(self.tally);
+            };
+            self.events.wait(Some(self.start + until.into()), &mut ready)?;
+            for ready in ready.drain(..) {
+                self.serve(ready);
+            }
+            self.settle();
         }
     }
-    Ok(())
-}
 
-impl Worker {
-    fn begin(self: &Rc<Self>, job: Job) {
-        let lane = self.idle.borrow_mut().pop();
-        if lane.is_none() && self.open.get() == self.open_max {
-            self.backlog.borrow_mut().push_back(job);
+    /// Sends a request, or lets it wait.
+    fn begin(&mut self, job: Job) {
+        if self.flights.len() - self.free.len() >= self.flights_max || !self.has_link() {
+            self.backlog.push_back(job);
             return;
         }
-        if lane.is_none() {
-            self.open.set(self.open.get() + 1);
-        }
-        let worker = self.clone();
-        tokio::task::spawn_local(async move { worker.serve(lane, job).await });
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.flights.push(None);
+            self.flights.len() - 1
+        });
+        self.sent += 1;
+        self.limits.push_back((job.arrival.at + self.drive.timeout, slot, self.sent));
+        let flight = Flight { job, link: 0, sent: self.now(), number: self.sent };
+        self.flights[slot] = Some(flight);
+        self.send(slot);
     }
 
-    /// Sends a job and those that wait after it, then leaves the lane for later ones.
-    async fn serve(self: Rc<Self>, mut lane: Option<Lane>, mut job: Job) {
+    /// Whether a request can go out now, over a connection that is there or another.
+    fn has_link(&self) -> bool {
+        self.links.iter().filter(|link| link.is_some()).count() < self.links_max
+            || self.links.iter().flatten().any(Link::is_free)
+    }
+
+    /// Sends the request of a slot.
+    fn send(&mut self, slot: usize) {
+        let at = match self.link() {
+            Ok(at) => at,
+            Err(error) => {
+                let outcome = Err(Failure::connection(error));
+                self.done.push(Done { slot, outcome });
+                return;
+            }
+        };
+        let Some(flight) = self.flights[slot].as_mut() else { return };
+        flight.link = at;
+        let body = &self.drive.bodies[flight.job.arrival.model as usize][flight.job.body];
+        let Some(link) = self.links[at].as_mut() else { return };
+        link.infer(slot, body);
+        if let Err(error) = link.send() {
+            self.lose(at, &Failure::connection(error));
+        }
+    }
+
+    /// The first connection that is free, or a new one.
+    fn link(&mut self) -> std::io::Result<usize> {
+        let is_free = |link: &Option<Link>| link.as_ref().is_some_and(Link::is_free);
+        if let Some(at) = self.links.iter().position(is_free) {
+            return Ok(at);
+        }
+        let link = Link::begin(&self.drive.target)?;
+        let at = self.links.iter().position(Option::is_none).unwrap_or(self.links.len());
+        self.events.add(&link.stream, at)?;
+        if at == self.links.len() {
+            self.links.push(None);
+        }
+        self.links[at] = Some(link);
+        Ok(at)
+    }
+
+    /// Sends and reads what a connection has ready.
+    fn serve(&mut self, ready: Ready) {
+        let Some(link) = self.links.get_mut(ready.index).and_then(Option::as_mut) else { return };
+        if let Err(error) = link.send() {
+            self.lose(ready.index, &Failure::connection(error));
+            return;
+        }
         loop {
-            lane = self.send(lane, &job).await;
-            match self.next() {
-                Some(next) => job = next,
-                None => break,
+            match link.receive(&mut self.buffer, &mut self.done) {
+                // Of a connection that has ended, all is read: it tells no more of itself.
+                Ok(Received::Some) if ready.ended => {}
+                Ok(Received::Full) => {}
+                Ok(_) => break,
+                Err(failure) => {
+                    self.lose(ready.index, &failure);
+                    return;
+                }
             }
         }
-        match lane {
-            Some(lane) => self.idle.borrow_mut().push(lane),
-            None => self.open.set(self.open.get() - 1),
+        // What answers made ready to send: acknowledgements, and data that now may go out.
+        if let Err(error) = link.send() {
+            self.lose(ready.index, &Failure::connection(error));
         }
-        self.ended.notify_one();
     }
 
-    /// The oldest request that waits for a lane; those that have waited too long are given up.
-    fn next(&self) -> Option<Job> {
+    /// A connection cannot be used any more.
+    fn lose(&mut self, at: usize, why: &Failure) {
+        if let Some(mut link) = self.links[at].take() {
+            link.fail(why, &mut self.done);
+        }
+    }
+
+    /// Notes what became of requests, and sends those that waited for them.
+    fn settle(&mut self) {
         loop {
-            let job = self.backlog.borrow_mut().pop_front()?;
-            if self.now().saturating_sub(job.arrival.at) < self.drive.timeout {
-                return Some(job);
+            while let Some(Done { slot, outcome }) = self.done.pop() {
+                self.finish(slot, outcome.map(drop));
             }
-            self.tally.borrow_mut().failed(job.arrival.model, Failure::not_sent());
+            if self.backlog.is_empty()
+                || self.flights.len() - self.free.len() >= self.flights_max
+                || !self.has_link()
+            {
+                return;
+            }
+            if let Some(job) = self.backlog.pop_front() {
+                self.begin(job);
+            }
         }
     }
 
-    /// Sends one request; gives the lane back while it can be used.
-    async fn send(&self, lane: Option<Lane>, job: &Job) -> Option<Lane> {
-        let (model, due) = (job.arrival.model, job.arrival.at);
-        let left = (due + self.drive.timeout).saturating_sub(self.now());
-        let body = &self.drive.bodies[model as usize][job.body];
-        let exchange = async {
-            let lane = lane.filter(Lane::is_open);
-            let reused = lane.is_some();
-            let mut lane = match lane {
-                Some(lane) => lane,
-                None => self.open().await?,
+    fn finish(&mut self, slot: usize, outcome: Result<(), Failure>) {
+        let done = self.now();
+        let Some(flight) = self.flights[slot].as_mut() else { return };
+        let arrival = flight.job.arrival;
+        match outcome {
+            Ok(()) => {
+                let moments = Moments { due: arrival.at, sent: flight.sent, done };
+                self.tally.answered(arrival.model, moments, self.drive.slo);
+            }
+            Err(failure) if failure.stale && !flight.job.again => {
+                flight.job.again = true;
+                self.send(slot);
+                return;
+            }
+            Err(failure) => self.tally.failed(arrival.model, failure),
+        }
+        self.flights[slot] = None;
+        self.free.push(slot);
+        // Those that were answered need no limit any more.
+        while let Some(&(_, slot, number)) = self.limits.front() {
+            if self.flights[slot].as_ref().is_some_and(|flight| flight.number == number) {
+                break;
+            }
+            self.limits.pop_front();
+        }
+    }
+
+    /// Gives up what has taken too long.
+    fn give_up(&mut self) {
+        let now = self.now();
+        while let Some(&(limit, slot, number)) = self.limits.front() {
+            if limit > now {
+                break;
+            }
+            self.limits.pop_front();
+            let flight = self.flights[slot].as_ref().filter(|flight| flight.number == number);
+            let Some(at) = flight.map(|flight| flight.link) else { continue };
+            self.done.push(Done { slot, outcome: Err(Failure::timeout()) });
+            let cancelled = match self.links[at].as_mut() {
+                Some(link) => link.cancel(slot) && link.send().is_ok(),
+                None => true,
             };
-            let sent = self.now();
-            let mut outcome = lane.infer(body).await;
-            if reused && matches!(&outcome, Err(failure) if failure.stale) {
-                lane = self.open().await?;
-                outcome = lane.infer(body).await;
-            }
-            Ok::<_, Failure>((lane, sent, outcome))
-        };
-        let (lane, failure) = match tokio::time::timeout(left.into(), exchange).await {
-            Ok(Ok((lane, sent, Ok(())))) => {
-                let moments = Moments { due, sent, done: self.now() };
-                self.tally.borrow_mut().answered(model, moments, self.drive.slo);
-                return Some(lane);
-            }
-            Ok(Ok((lane, _, Err(failure)))) => (Some(lane).filter(|_| !failure.broken), failure),
-            Ok(Err(failure)) => (None, failure),
-            Err(_) => (None, Failure::timeout()),
-        };
-        self.tally.borrow_mut().failed(model, failure);
-        lane
-    }
-
-    async fn open(&self) -> Result<Lane, Failure> {
-        match self.drive.target.protocol {
-            Protocol::Http => HttpConnection::open(&self.drive.target).await.map(Lane::Http),
-            Protocol::Grpc => {
-                let channel = self.open.get() % self.channels.len();
-                Ok(Lane::Grpc(self.channels[channel].clone()))
+            if !cancelled {
+                self.links[at] = None;
             }
         }
+        let timeout = self.drive.timeout;
+        while let Some(job) = self.backlog.pop_front_if(|job| job.arrival.at + timeout <= now) {
+            self.tally.failed(job.arrival.model, Failure::not_sent());
+        }
+        self.settle();
     }
 
-    /// Time since the beginning of the run.
+    /// Time since the beginning of the run; zero before it.
     fn now(&self) -> Time {
-        self.start.elapsed().into()
+        Instant::now().saturating_duration_since(self.start).into()
     }
-}
-
-impl Lane {
-    async fn infer(&mut self, body: &Body) -> Result<(), Failure> {
-        match self {
-            Lane::Http(connection) => connection.infer(body).await,
-            Lane::Grpc(channel) => channel.infer(body).await,
-        }
-    }
-
-    fn is_open(&self) -> bool {
-        match self {
-            Lane::Http(connection) => connection.is_open(),
-            Lane::Grpc(_) => true,
-        }
-    }
-}
-
-/// Processor time that this thread has used.
-fn processor_time() -> Duration {
-    let time = clock_gettime(ClockId::ThreadCPUTime);
-    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }

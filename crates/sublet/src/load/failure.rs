@@ -9,8 +9,6 @@ pub struct Failure {
     pub kind: Cow<'static, str>,
     /// What the server or the system said.
     pub message: String,
-    /// The connection cannot be used again.
-    pub broken: bool,
     /// The connection ended before any of the answer came: as a server may do with one that was idle. Worth another try.
     pub stale: bool,
 }
@@ -18,7 +16,7 @@ pub struct Failure {
 impl Failure {
     pub fn connection(error: impl std::fmt::Display) -> Self {
         let message = error.to_string();
-        Failure { kind: "connection".into(), message, broken: true, stale: false }
+        Failure { kind: "connection".into(), message, stale: false }
     }
 
     pub fn stale(error: impl std::fmt::Display) -> Self {
@@ -27,17 +25,17 @@ impl Failure {
 
     /// The server's own refusal; the connection is as good as before.
     pub fn answered(kind: String, message: String) -> Self {
-        Failure { kind: kind.into(), message, broken: false, stale: false }
+        Failure { kind: kind.into(), message, stale: false }
     }
 
     pub fn timeout() -> Self {
         let message = "no answer in time".to_owned();
-        Failure { kind: "timeout".into(), message, broken: true, stale: false }
+        Failure { kind: "timeout".into(), message, stale: false }
     }
 
     pub fn not_sent() -> Self {
         let message = "every connection was taken for too long".to_owned();
-        Failure { kind: "not sent".into(), message, broken: false, stale: false }
+        Failure { kind: "not sent".into(), message, stale: false }
     }
 }
 

@@ -4,13 +4,16 @@
 //! it could be sent; both are in the report.
 
 mod body;
+mod describe;
 mod drive;
+mod events;
 mod failure;
-mod grpc;
+mod hpack;
 mod http;
+mod http2;
 mod inputs;
+mod link;
 mod options;
-mod pace;
 mod prepare;
 mod tally;
 mod target;
@@ -20,6 +23,7 @@ pub use options::Load;
 use crate::progress;
 use anyhow::{Context, Result, bail};
 use drive::Drive;
+use rustix::time::{ClockId, clock_gettime};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -139,7 +143,9 @@ fn load(
             }
         })
     };
-    let tally = drive::run(drive);
+    let before = processor_time();
+    let tally = drive::run(&drive);
+    let busy = Time::from(processor_time() - before);
     done.store(true, Ordering::Relaxed);
     watch.thread().unpark();
     watch.join().expect("a progress bar does not panic");
@@ -148,7 +154,6 @@ fn load(
     for (kind, words) in &tally.words {
         report.notes.push(format!("{}: first {kind}: {words}", target.name));
     }
-    let busy = Time::from(tally.busy);
     let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get());
     let each_us = busy.0 as f64 / 1e3 / requests as f64;
     let share = busy.as_secs_f64() / (span.as_secs_f64() * cores as f64);
@@ -160,6 +165,12 @@ fn load(
     report.figures.insert(format!("{place}: generator share of {cores} cores"), share);
     add_rows(report, target, &options.model, tally.outcomes(span, options.slo), rate);
     Ok(())
+}
+
+/// Processor time that this program has used.
+fn processor_time() -> Duration {
+    let time = clock_gettime(ClockId::ProcessCPUTime);
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 
 fn add_rows(

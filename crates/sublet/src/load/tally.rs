@@ -3,7 +3,6 @@
 use super::failure::Failure;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::time::Duration;
 use sublet_report::{Latency, Outcome};
 use sublet_units::Time;
 
@@ -12,8 +11,6 @@ pub struct Tally {
     models: Vec<Seen>,
     /// The first words of each kind of failure.
     pub words: BTreeMap<Cow<'static, str>, String>,
-    /// Processor time of the thread.
-    pub busy: Duration,
 }
 
 #[derive(Default, Clone)]
@@ -36,11 +33,7 @@ pub struct Moments {
 
 impl Tally {
     pub fn new(models: usize) -> Self {
-        Tally {
-            models: vec![Seen::default(); models],
-            words: BTreeMap::new(),
-            busy: Duration::ZERO,
-        }
+        Tally { models: vec![Seen::default(); models], words: BTreeMap::new() }
     }
 
     /// An answer. Its latency counts from when it was due, so that waiting for a slow server's other answers does not
@@ -76,7 +69,6 @@ impl Tally {
         for (kind, words) in other.words {
             self.words.entry(kind).or_insert(words);
         }
-        self.busy += other.busy;
     }
 
     /// Each model's outcome over a run of `span`.
