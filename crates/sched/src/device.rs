@@ -141,10 +141,15 @@ impl Device {
         (self.busy as usize) < self.lanes.len() && self.redivided.is_none()
     }
 
-    /// An idle lane that may run the model: one that is meant for it, or any if none is.
+    /// An idle lane that may run the model: one that is meant for it; if none is, one that is meant for nobody; any, where
+    /// all are meant for others.
     pub fn idle_lane_for(&self, model: ModelId) -> Option<usize> {
         let is_named = self.lanes.iter().any(|lane| lane.names(model));
-        let takes = |lane: &Lane| lane.running.is_none() && (!is_named || lane.names(model));
+        let is_open = !is_named && self.lanes.iter().any(|lane| lane.models.is_empty());
+        let takes = |lane: &Lane| {
+            lane.running.is_none()
+                && (lane.names(model) || !is_named && (!is_open || lane.models.is_empty()))
+        };
         self.lanes.iter().position(takes)
     }
 

@@ -1,7 +1,8 @@
 //! The indexes over models: after any change of a model, where it stands in each of them.
 
-use crate::model::{Candidacy, Front};
-use crate::policy::{Urgency, Work};
+use crate::model::{Candidacy, Front, Model};
+use crate::policy::{Order, Urgency, Work};
+use crate::queue::Entry;
 use crate::scheduler::Scheduler;
 use sublet_units::{ModelId, Time};
 
@@ -62,7 +63,7 @@ impl Scheduler {
             let fastest = fastest.map(|device| &devices[device].host.rate);
             wait = fastest.map_or(Time::ZERO, |rate| rate.time(model.bytes));
         }
-        let order = &*config.policy.order;
+        let order = &mut *config.policy.order;
         let gives_up = order.gives_up();
         let mut shortest = Time::ZERO;
         if gives_up {
@@ -72,19 +73,17 @@ impl Scheduler {
             shortest = if missing { wait.max(run) } else { run };
         }
         let (first, late) = model.queue.most_urgent().expect("a queue that is not empty");
-        let run = model.run_times.predict(model.queue.batch_rows(first));
+        let first = *first;
+        let run = model.run_times.predict(model.queue.batch_rows(&first));
         let known = run.unwrap_or(Time::ZERO);
         let service = if missing { known.saturating_add(wait) } else { known };
-        let oldest = model.queue.oldest().expect("a queue that is not empty");
-        let span = oldest.due.saturating_sub(oldest.arrived);
-        let patience = order.patience(span).min(config.patience);
-        let starved_at = oldest.arrived.saturating_add(patience);
+        let (oldest, starved_at) = longest_waiting(model, order, config.patience, *now);
         let over_share =
             config.fair && tenants.is_over_share(model.spec.tenant, *now, config.use_half_life);
         let front = if starved_at <= *now {
             let urgency = Urgency { class: 0, when: oldest.arrived };
             let (pressing_at, late_at) = (starved_at, Time::MAX);
-            Front { first: oldest.ticket, urgency, pressing_at, starved_at, late_at }
+            Front { first: oldest.ticket, urgency, pressing_at, starved_at, late_at, late }
         } else {
             let work = Work {
                 model: id,
@@ -102,8 +101,9 @@ impl Scheduler {
                 true => first.due.saturating_sub(shortest).saturating_add(Time(1)),
                 false => Time::MAX,
             };
-            Front { first: first.ticket, urgency, pressing_at, starved_at, late_at }
+            Front { first: first.ticket, urgency, pressing_at, starved_at, late_at, late }
         };
+        let oldest = model.queue.oldest().expect("a queue that is not empty");
         let age = Urgency { class: first.ticket.urgency.class, when: oldest.arrived };
         model.front = Some(front);
         let leader = model.queue.leader(*now, front.first, known, &*config.policy.batching);
@@ -201,14 +201,16 @@ impl Scheduler {
         let (mut copies, mut idle) = (0, false);
         for (device, _) in model.places.usable() {
             copies += 1;
-            idle |= devices[*device].has_idle_lane();
+            let device = &devices[*device];
+            idle |= device.has_idle_lane() && device.idle_lane_for(id).is_some();
         }
         let wants = copies == 0 && model.hopeless.is_none();
         // A pinned model comes ahead of requests, but after those of others.
         let ahead = Urgency { class: u32::MAX, when: Time::MAX };
         let may_come_ahead = model.is_pinned() && model.failures == 0;
         let urgency = outlook.urgency.or(may_come_ahead.then_some(ahead)).filter(|_| wants);
-        if wanting.rekey(id, &mut model.indexed.wanting, urgency) {
+        let moved = wanting.rekey(id, &mut model.indexed.wanting, urgency);
+        if moved {
             model.indexed.tried = false;
             self.replan = true;
         }
@@ -219,7 +221,8 @@ impl Scheduler {
             && model.failures == 0;
         let urgency = outlook.urgency.filter(|_| spreads);
         spreading.rekey(id, &mut model.indexed.spreads, urgency);
-        if model.indexed.wanting.is_none() {
+        // A claim of an urgency that the model has no more would keep others from the device for nothing.
+        if moved || model.indexed.wanting.is_none() {
             self.drop_claim(id);
         }
     }
@@ -227,6 +230,31 @@ impl Scheduler {
     /// What is to be done next for a model; `None` when nothing waits.
     pub(crate) fn front(&self, id: ModelId) -> Option<Front> {
         self.models.get(id)?.front
+    }
+}
+
+/// The request that runs out of patience first, and when that is; those that may be put off are.
+fn longest_waiting(
+    model: &mut Model,
+    order: &mut dyn Order,
+    most: Time,
+    now: Time,
+) -> (Entry, Time) {
+    loop {
+        let (first, put_off) = model.queue.oldest_of_each();
+        let ends = |entry: &Entry, patience: Time| entry.arrived.saturating_add(patience);
+        let put_off = put_off.map(|&entry| (entry, ends(&entry, most)));
+        let Some(&first) = first else { return put_off.expect("a queue that is not empty") };
+        let span = first.due.saturating_sub(first.arrived);
+        let starved_at = ends(&first, order.patience(span).min(most));
+        if starved_at <= now && starved_at < ends(&first, most) && order.puts_off() {
+            model.queue.put_off_oldest();
+            continue;
+        }
+        return match put_off {
+            Some(other) if other.1 < starved_at => other,
+            _ => (first, starved_at),
+        };
     }
 }
 

@@ -31,7 +31,7 @@ pub use config::Config;
 pub use event::{Batching, DeviceSpec, Event, ModelSpec, Peer, ProfilePoint, Request};
 pub use policy::{
     ArrivalOrder, BatchPolicy, Candidate, Delayed, Demand, DutyCycles, EarliestFinish,
-    ElasticPartitions, Eviction, FixedDevice, Greedy, LanePlan, LeastLoadedSwitch,
+    ElasticPartitions, Eviction, FixedDevice, Greedy, HastyLanes, LanePlan, LeastLoadedSwitch,
     LeastRecentlyUsed, LeastSlack, LeastWorth, LoadOption, MostFree, Neighbours, OneByOne, Order,
     Outcome, Partition, Placement, Policy, Preset, ProtectHeavy, RequiredRequests, Served, Urgency,
     Work,

@@ -33,6 +33,9 @@ pub(crate) struct Model {
     pub uses: UseRate,
     /// Requests since the partitioning policy counted last.
     pub arrived: u64,
+    /// Those that have ended since devices were divided last, and how many of them not in time.
+    pub ended: u64,
+    pub late: u64,
     pub run_times: RunTimes,
     /// What is to be done next; `None` when nothing waits.
     pub front: Option<Front>,
@@ -111,6 +114,8 @@ pub(crate) struct Front {
     pub starved_at: Time,
     /// From then on the first request cannot be answered in time.
     pub late_at: Time,
+    /// None of the requests can be answered in time any more.
+    pub late: bool,
 }
 
 impl Place {
@@ -197,6 +202,8 @@ impl Model {
             last_used: Time::ZERO,
             uses: UseRate::default(),
             arrived: 0,
+            ended: 0,
+            late: 0,
             front: None,
             indexed: Indexed::default(),
         }

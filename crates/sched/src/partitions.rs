@@ -2,6 +2,7 @@
 
 use crate::command::Command;
 use crate::device::Lane;
+use crate::event::Batching;
 use crate::policy::{Demand, LanePlan, Urgency};
 use crate::scheduler::Scheduler;
 use crate::victims::Reach;
@@ -42,6 +43,7 @@ impl Scheduler {
             return;
         }
         let slo = self.config.slo;
+        let alone = Batching { rows_max: 1, delay_max: Time::ZERO };
         let demands: Vec<Demand> = self
             .models
             .iter()
@@ -49,12 +51,18 @@ impl Scheduler {
             .map(|(model, known)| Demand {
                 model,
                 slo: known.spec.slo.unwrap_or(slo),
-                rows_max: known.spec.batching.map_or(1, |batching| batching.rows_max),
+                batching: known.spec.batching.unwrap_or(alone),
                 profile: &known.spec.profile,
+                ended: known.ended,
+                late: known.late,
             })
             .collect();
         let partition = self.config.policy.partition.as_mut().expect("just looked at");
-        if let Some(plan) = partition.plan(&demands, devices.len()) {
+        let plan = partition.plan(&demands, devices.len());
+        for (_, model) in self.models.iter_mut() {
+            (model.ended, model.late) = (0, 0);
+        }
+        if let Some(plan) = plan {
             self.adopt(&devices, plan);
         }
     }

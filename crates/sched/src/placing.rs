@@ -33,8 +33,36 @@ impl Scheduler {
             *at = model;
             count += 1;
         }
+        self.advance_late(&mut wanting[..count]);
         for &id in &wanting[..count] {
             self.place_wanted(id, &freed, out);
+        }
+    }
+
+    /// Of models in order of urgency, puts those whose requests are late before those whose are not, as long as these
+    /// would still be in time if all were loaded one after the other: waiting longer would serve nobody.
+    fn advance_late(&self, wanting: &mut [ModelId]) {
+        let is_late = |&id: &ModelId| self.front(id).is_some_and(|front| front.late);
+        let Some(first) = wanting.iter().position(is_late).filter(|&first| first > 0) else {
+            return;
+        };
+        let Some(rate) = self.fastest.map(|device| &self.devices[device].host.rate) else { return };
+        let links = self.devices.len() as u64;
+        let load = |id: ModelId| Time(rate.time(self.models[id].bytes).0 / links);
+        for (ahead, at) in (first..wanting.len()).enumerate() {
+            let mut end = self.now.saturating_add(load(wanting[at]));
+            let stays_in_time = |&id: &ModelId| {
+                end = end.saturating_add(load(id));
+                let model = &self.models[id];
+                self.front(id).is_none_or(|front| {
+                    front.late
+                        || end.saturating_add(self.run_time(id)) <= model.queue.due(front.first)
+                })
+            };
+            if !wanting[..at].iter().all(stays_in_time) {
+                return;
+            }
+            wanting[ahead..=at].rotate_right(1);
         }
     }
 

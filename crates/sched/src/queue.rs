@@ -32,8 +32,10 @@ pub(crate) struct Queue {
     live: VecDeque<Entry>,
     /// Those that cannot be answered in time any more, by ticket.
     late: VecDeque<Entry>,
-    /// In order of arrival; all but the first may have left.
+    /// Those that were not put off, in order of arrival; all but the first may have left.
     arrivals: VecDeque<Ticket>,
+    /// Those that were put off, likewise.
+    put_off: VecDeque<Ticket>,
     /// Requests that may share a batch; empty for a model that does not batch.
     groups: NumberMap<BatchKey, Group>,
     /// Groups with enough rows for a whole batch, in order.
@@ -105,8 +107,37 @@ impl Queue {
         }
     }
 
+    /// The oldest of those that were not put off, if there are any, else of the others.
     pub fn oldest(&self) -> Option<&Entry> {
-        self.get(*self.arrivals.front()?)
+        self.get(*self.arrivals.front().or(self.put_off.front())?)
+    }
+
+    /// The oldest of those that were not put off, and of those that were.
+    pub fn oldest_of_each(&self) -> (Option<&Entry>, Option<&Entry>) {
+        let find = |row: &VecDeque<Ticket>| row.front().and_then(|&ticket| self.get(ticket));
+        (find(&self.arrivals), find(&self.put_off))
+    }
+
+    /// Puts the oldest off.
+    pub fn put_off_oldest(&mut self) {
+        if let Some(ticket) = self.arrivals.pop_front() {
+            self.put_off.push_back(ticket);
+            self.trim();
+        }
+    }
+
+    /// Lets each row begin with a request that waits.
+    fn trim(&mut self) {
+        while let Some(&ticket) = self.arrivals.front()
+            && self.get(ticket).is_none()
+        {
+            self.arrivals.pop_front();
+        }
+        while let Some(&ticket) = self.put_off.front()
+            && self.get(ticket).is_none()
+        {
+            self.put_off.pop_front();
+        }
     }
 
     /// The most urgent of those that can be answered in time, else of the others; and whether it is one of these.
@@ -223,13 +254,9 @@ impl Queue {
     /// Forgets an entry that was taken out.
     fn left(&mut self, entry: &Entry) {
         self.rows -= u64::from(entry.rows);
-        if self.arrivals.front() == Some(&entry.ticket) {
-            self.arrivals.pop_front();
-            while let Some(&ticket) = self.arrivals.front()
-                && self.get(ticket).is_none()
-            {
-                self.arrivals.pop_front();
-            }
+        let first = Some(&entry.ticket);
+        if self.arrivals.front() == first || self.put_off.front() == first {
+            self.trim();
         }
         if let Some(batching) = self.batching {
             let group = self.groups.get_mut(&entry.key).expect("the group of a waiting request");

@@ -120,6 +120,10 @@ impl Scheduler {
         for entry in ended {
             let outcome = Outcome { model: id, at: self.now, due: entry.due, took };
             self.config.policy.order.ended(&outcome);
+            if let Some(model) = self.models.get_mut(id) {
+                model.ended += 1;
+                model.late += u64::from(!outcome.in_time());
+            }
         }
     }
 

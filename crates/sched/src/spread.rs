@@ -3,7 +3,7 @@
 use crate::command::Command;
 use crate::model::Place;
 use crate::placing::CONSIDERED;
-use crate::policy::Candidate;
+use crate::policy::{Candidate, LoadOption};
 use crate::scheduler::Scheduler;
 use crate::victims::Reach;
 use sublet_units::{DeviceId, ModelId, Time};
@@ -11,6 +11,9 @@ use sublet_units::{DeviceId, ModelId, Time};
 /// How long a device's models are taken to be worth what they were, as a part of the half-life of their use: meanwhile
 /// they lose a hundredth of it.
 const REMEMBERED: u64 = 64;
+
+/// Waiting for this part of what the deadline allows is worth some effort.
+const NOTABLE: u64 = 2;
 
 /// What a device's models were worth at some time, so that a search for room among the least worthy ones need not begin
 /// where it would find too little.
@@ -20,6 +23,8 @@ pub(crate) struct Appraisal {
     until: Time,
     /// By magnitude of worth: pages of models worth no more than that.
     pages: Vec<u32>,
+    /// Time lost by evicting the one that costs the least.
+    least_loss: Time,
 }
 
 impl Appraisal {
@@ -81,7 +86,14 @@ impl Scheduler {
         }
         let scope = self.look_about();
         let worth = self.worth_of_copy(id);
-        if !scope.iter().any(|&device| self.may_give_way(device, id, worth)) {
+        let has_room = scope.iter().any(|&device| self.may_give_way(device, id, worth));
+        // While nobody else waits for a link, time that is gained may cost less time later.
+        let gain = stay.saturating_sub(self.run_time(id));
+        let slo = self.models[id].spec.slo.unwrap_or(self.config.slo);
+        let pays = stay * NOTABLE >= slo
+            && self.wanting.is_empty()
+            && scope.iter().any(|&device| self.may_pay(device, gain));
+        if !has_room && !pays {
             // All who could make room are worth more, and will be for a while.
             self.models[id].indexed.spread_after = self.now.saturating_add(stay);
             return;
@@ -97,8 +109,16 @@ impl Scheduler {
             return;
         }
         let is_wanted = self.config.policy.placement.choose(id, &options).is_some();
+        let others: Vec<LoadOption> = match pays {
+            true => options.iter().filter(|option| option.idle).copied().collect(),
+            false => Vec::new(),
+        };
         options.retain(|option| self.may_give_way(option.device, id, worth));
-        if let Some((option, victims)) = self.choose(id, options, Reach::IdleBelow(worth)) {
+        let gain = stay.saturating_sub(copy.unwrap_or(stay));
+        let found = self
+            .choose(id, options, Reach::IdleBelow(worth))
+            .or_else(|| self.choose(id, others, Reach::IdleFor(gain)));
+        if let Some((option, victims)) = found {
             self.make_room(option.device, victims, out);
             self.load(option.device, id, option.source, out);
         } else if is_wanted {
@@ -120,17 +140,31 @@ impl Scheduler {
         shortage <= self.devices[device_id].appraisal.pages_below(worth)
     }
 
+    /// Whether a run could start at once on a device, and perhaps gains more time than making room costs.
+    fn may_pay(&mut self, device_id: DeviceId, gain: Time) -> bool {
+        let device = &self.devices[device_id];
+        if !device.has_idle_lane() {
+            return false;
+        }
+        if self.now >= device.appraisal.until {
+            self.appraise(device_id);
+        }
+        gain > self.devices[device_id].appraisal.least_loss
+    }
+
     /// Remembers for a while what the models of a device are worth, those in use included, since they soon may not be.
     fn appraise(&mut self, device_id: DeviceId) {
         let mut pages = std::mem::take(&mut self.devices[device_id].appraisal.pages);
         pages.clear();
         pages.resize(MAGNITUDES, 0);
+        let mut least_loss = Time::MAX;
         let device = &self.devices[device_id];
         for other in device.tenants.iter() {
             let model = &self.models[other];
             let place = model.places.get(device_id).expect("the place of a tenant");
             if place.pages > 0 && !model.is_pinned() {
                 pages[magnitude(self.worth_on(device, model, place))] += place.pages;
+                least_loss = least_loss.min(self.loss_on(device, model, place));
             }
         }
         let mut sum = 0;
@@ -139,7 +173,7 @@ impl Scheduler {
             *pages = sum;
         }
         let until = self.now.saturating_add(Time(self.config.use_half_life.0 / REMEMBERED));
-        self.devices[device_id].appraisal = Appraisal { until, pages };
+        self.devices[device_id].appraisal = Appraisal { until, pages, least_loss };
     }
 
     /// From now until what waits for a model could have run where it is, or is coming to.

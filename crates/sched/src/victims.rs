@@ -5,7 +5,7 @@ use crate::model::{Candidacy, Model, Place};
 use crate::policy::{Candidate, Urgency};
 use crate::scheduler::Scheduler;
 use std::ops::Range;
-use sublet_units::{DeviceId, ModelId};
+use sublet_units::{DeviceId, ModelId, Time};
 
 /// What a load may take memory from.
 #[derive(Clone, Copy, Debug)]
@@ -14,6 +14,8 @@ pub(crate) enum Reach {
     Idle,
     /// Models that nobody waits for and that are worth less than this.
     IdleBelow(u64),
+    /// Models that nobody waits for, as long as less than this is lost by all of them.
+    IdleFor(Time),
     /// Also models with less urgent waiting requests.
     LessUrgent(Urgency),
 }
@@ -65,6 +67,16 @@ impl Scheduler {
             taken >= shortage
         })?;
         candidates.truncate(needed + 1);
+        if let Reach::IdleFor(gain) = reach {
+            let loss = |&(_, _, other, _): &(_, _, ModelId, _)| {
+                let model = &self.models[other];
+                let place = model.places.get(device_id).expect("the place of a tenant");
+                self.loss_on(device, model, place)
+            };
+            if candidates.iter().map(loss).fold(Time::ZERO, Time::saturating_add) >= gain {
+                return None;
+            }
+        }
 
         let mut surplus = taken - shortage;
         let mut victims = Victims::new();
@@ -102,10 +114,19 @@ impl Scheduler {
 
     /// What it is worth to keep what a device has of a model.
     pub(crate) fn worth_on(&self, device: &Device, model: &Model, place: &Place) -> u64 {
+        self.config.policy.eviction.worth(&self.candidate(device, model, place))
+    }
+
+    /// Time that will be lost by evicting what a device has of a model.
+    pub(crate) fn loss_on(&self, device: &Device, model: &Model, place: &Place) -> Time {
+        self.config.policy.eviction.loss(&self.candidate(device, model, place))
+    }
+
+    fn candidate(&self, device: &Device, model: &Model, place: &Place) -> Candidate {
         let bytes = model.bytes_before(place.resident);
         // What is left of a copy is one more beside the whole ones.
         let whole = model.places.usable().count() as u32;
-        self.config.policy.eviction.worth(&Candidate {
+        Candidate {
             resident: bytes,
             reload: device.host.rate.time(bytes),
             last_used: model.last_used,
@@ -113,6 +134,6 @@ impl Scheduler {
             copies: whole + u32::from(!place.is_usable()),
             run: model.run_times.predict(1),
             is_there: true,
-        })
+        }
     }
 }

@@ -12,7 +12,7 @@ use sublet_units::Time;
 
 /// Partitions of a device, and models in one duty cycle.
 const PARTITIONS: usize = 2;
-const SHARERS: usize = 3;
+pub(super) const SHARERS: usize = 3;
 
 #[derive(Clone)]
 pub(super) struct Load<'a> {
@@ -105,7 +105,7 @@ fn overflow<'a>(partitions: &mut [Partition<'a>], rest: Load<'a>) {
     let Some(partition) = partitions.iter_mut().min_by_key(|partition| used(partition)) else {
         return;
     };
-    partition.cycle.push((rest.demand.rows_max, Time::ZERO));
+    partition.cycle.push((rest.demand.batching.rows_max, Time::ZERO));
     partition.pieces.push(rest);
 }
 
@@ -125,7 +125,7 @@ fn take(partitions: &mut Vec<Partition>, share: u32) -> Option<usize> {
 }
 
 /// The shares that a model was measured on, ascending.
-fn shares(demand: &Demand) -> Vec<u32> {
+pub(super) fn shares(demand: &Demand) -> Vec<u32> {
     let mut shares: Vec<u32> = demand.profile.iter().map(|point| point.share).collect();
     shares.sort_unstable();
     shares.dedup();
@@ -133,7 +133,7 @@ fn shares(demand: &Demand) -> Vec<u32> {
 }
 
 /// What a run of so many rows takes on a share: as measured on the nearest share from below and batch from above.
-fn latency(demand: &Demand, rows: u32, share: u32) -> Option<Time> {
+pub(super) fn latency(demand: &Demand, rows: u32, share: u32) -> Option<Time> {
     let share = shares(demand).into_iter().rev().find(|&known| known <= share)?;
     let points = demand.profile.iter().filter(|point| point.share == share && point.rows >= rows);
     points.min_by_key(|point| point.rows).map(|point| point.time)
@@ -141,7 +141,7 @@ fn latency(demand: &Demand, rows: u32, share: u32) -> Option<Time> {
 
 fn batches(demand: &Demand) -> Vec<u32> {
     let rows = demand.profile.iter().map(|point| point.rows);
-    let mut rows: Vec<u32> = rows.filter(|&rows| rows <= demand.rows_max).collect();
+    let mut rows: Vec<u32> = rows.filter(|&rows| rows <= demand.batching.rows_max).collect();
     rows.sort_unstable();
     rows.dedup();
     rows
@@ -174,7 +174,7 @@ fn knee(load: &Load) -> Option<(u32, u32, Time)> {
 
 /// A duty cycle in which all pieces run one after the other on a share: the batch and the cycle of each, if every
 /// deadline holds.
-fn cycle(pieces: &[Load], share: u32) -> Option<Vec<(u32, Time)>> {
+pub(super) fn cycle(pieces: &[Load], share: u32) -> Option<Vec<(u32, Time)>> {
     let gathers = |load: &Load, rows: u32| {
         Time((u128::from(rows) * 1_000_000_000_000 / u128::from(load.rate.max(1))) as u64)
     };
@@ -195,7 +195,7 @@ fn cycle(pieces: &[Load], share: u32) -> Option<Vec<(u32, Time)>> {
         for piece in pieces {
             let rows = u128::from(piece.rate) * u128::from(duty.0);
             let rows = u32::try_from(rows.div_ceil(1_000_000_000_000).max(1)).ok()?;
-            if rows > piece.demand.rows_max {
+            if rows > piece.demand.batching.rows_max {
                 return None;
             }
             busy = busy.saturating_add(latency(piece.demand, rows, share)?);

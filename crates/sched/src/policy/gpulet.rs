@@ -45,18 +45,23 @@ impl Partition for ElasticPartitions {
     }
 
     fn plan(&mut self, demands: &[Demand], devices: usize) -> Option<Vec<Vec<LanePlan>>> {
-        let rate = |model: ModelId| self.rates.get(model.0 as usize).copied().flatten();
         let loads: Vec<Load> = demands
             .iter()
             .filter(|demand| !demand.profile.is_empty())
-            .filter_map(|demand| {
-                Some(Load { demand, rate: rate(demand.model).filter(|&r| r > 0)? })
-            })
+            .map(|demand| Load { demand, rate: self.rate(demand.model) })
+            .filter(|load| load.rate > 0)
             .collect();
         if loads.is_empty() {
             return None;
         }
         Some(elastic::divide(loads, devices))
+    }
+}
+
+impl ElasticPartitions {
+    /// Requests per 1000 s.
+    pub(super) fn rate(&self, model: ModelId) -> u64 {
+        self.rates.get(model.0 as usize).copied().flatten().unwrap_or(0)
     }
 }
 

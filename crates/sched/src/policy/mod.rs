@@ -7,6 +7,7 @@ mod deepplan;
 mod elastic;
 mod fifo_lru;
 mod gpulet;
+mod hasty;
 mod preset;
 mod sublet;
 mod torpor;
@@ -14,6 +15,7 @@ mod torpor;
 pub use deepplan::FixedDevice;
 pub use fifo_lru::{ArrivalOrder, Greedy, LeastRecentlyUsed, MostFree};
 pub use gpulet::{DutyCycles, ElasticPartitions};
+pub use hasty::HastyLanes;
 pub use preset::{Policy, Preset};
 pub use sublet::{Delayed, EarliestFinish, LeastSlack, LeastWorth};
 pub use torpor::{LeastLoadedSwitch, OneByOne, ProtectHeavy, RequiredRequests};
@@ -88,6 +90,11 @@ pub trait Order: Send {
 
     /// Whether requests that cannot be answered in time any more go after all that can.
     fn gives_up(&self) -> bool {
+        false
+    }
+
+    /// Whether a request that has waited as long as [`Order::patience`] says is put off: it waits for `Config::patience`.
+    fn puts_off(&mut self) -> bool {
         false
     }
 
@@ -176,6 +183,11 @@ pub trait Eviction: Send {
     /// What keeping the candidate is worth, whatever the unit; the least worth is evicted first.
     fn worth(&self, candidate: &Candidate) -> u64;
 
+    /// Time that will be lost, in all, by evicting the candidate now.
+    fn loss(&self, _: &Candidate) -> Time {
+        Time::MAX
+    }
+
     /// Whether leading segments stay where room allows.
     fn partial(&self) -> bool;
 }
@@ -212,9 +224,12 @@ pub trait Partition: Send {
 pub struct Demand<'a> {
     pub model: ModelId,
     pub slo: Time,
-    /// Largest batch.
-    pub rows_max: u32,
+    /// Largest batch, and how long it may gather.
+    pub batching: Batching,
     pub profile: &'a [ProfilePoint],
+    /// Requests that have ended since it was asked last, and how many of them not in time.
+    pub ended: u64,
+    pub late: u64,
 }
 
 /// A lane of a divided device.

@@ -3,6 +3,7 @@
 use super::deepplan::FixedDevice;
 use super::fifo_lru::{ArrivalOrder, Greedy, LeastRecentlyUsed, MostFree};
 use super::gpulet::{DutyCycles, ElasticPartitions};
+use super::hasty::HastyLanes;
 use super::sublet::{Delayed, EarliestFinish, LeastSlack, LeastWorth};
 use super::torpor::{LeastLoadedSwitch, OneByOne, ProtectHeavy, RequiredRequests};
 use super::{BatchPolicy, Eviction, Order, Partition, Placement};
@@ -99,11 +100,11 @@ impl Policy {
                 ..fifo_lru
             },
             Preset::Sublet => Policy {
-                order: Box::new(LeastSlack),
+                order: Box::new(LeastSlack::default()),
                 placement: Box::new(EarliestFinish),
                 eviction: Box::new(LeastWorth),
                 batching: Box::new(Delayed),
-                partition: None,
+                partition: Some(Box::new(HastyLanes::default())),
             },
         }
     }

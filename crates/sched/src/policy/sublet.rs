@@ -1,12 +1,22 @@
-//! The parts of `sublet`: least slack first, earliest finish, batches within the slack, least worth per byte out.
+//! The parts of `sublet`: earliest deadline first, earliest finish, batches within the slack, least worth per byte out.
 
-use super::{BatchPolicy, Candidate, Eviction, LoadOption, Order, Placement, Urgency, Work};
+use super::{
+    BatchPolicy, Candidate, Eviction, LoadOption, Order, Outcome, Placement, Urgency, Work,
+};
 use crate::event::{Batching, Request};
 use sublet_units::{ModelId, Time};
 
-/// By priority, then by the latest time at which work must start to meet its deadline. What cannot meet it any more goes
-/// after all that can, and a tenant that has had more than its share after those that have not.
-pub struct LeastSlack;
+/// By priority, then by deadline. What cannot meet it any more goes after all that can, and a tenant that has had more than its share after those that have not.
+#[derive(Default)]
+pub struct LeastSlack {
+    /// Requests that may be put off, in shares of one.
+    allowance: u32,
+}
+
+/// One in so many requests may be put off, and so many at once after good times. Fewer than one in fifty, so that what
+/// 98 % of the requests wait at most does not depend on them.
+const PUT_OFF_ONE_IN: u32 = 64;
+const PUT_OFF_MAX: u32 = 100;
 
 /// The class of requests that state no priority; classes of stated ones are kept below.
 const CLASS_DEFAULT: u32 = 1 << 24;
@@ -24,14 +34,28 @@ impl Order for LeastSlack {
         let over_share = if work.over_share { OVER_SHARE } else { 0 };
         Urgency {
             class: work.first.class + late + over_share,
-            // Not what loading takes: or else what is missing would displace what has waited longer.
-            when: work.first.when.saturating_sub(work.run),
+            // Not less what it takes: by their deadlines alone, the most late of all is the least late that it can be
+            // (Jackson's rule), and what is missing does not displace what has waited longer.
+            when: work.first.when,
         }
     }
 
     /// While there is still time to find room.
     fn presses_at(&self, work: &Work, urgency: Urgency) -> Time {
         urgency.when.saturating_sub(work.service)
+    }
+
+    /// A few wait until there is time for them: in a rush, each that does brings all behind it forward.
+    fn puts_off(&mut self) -> bool {
+        let may = self.allowance >= PUT_OFF_ONE_IN;
+        if may {
+            self.allowance -= PUT_OFF_ONE_IN;
+        }
+        may
+    }
+
+    fn ended(&mut self, _: &Outcome) {
+        self.allowance = (self.allowance + 1).min(PUT_OFF_MAX * PUT_OFF_ONE_IN);
     }
 
     fn gives_up(&self) -> bool {
@@ -42,7 +66,7 @@ impl Order for LeastSlack {
         true
     }
 
-    /// What is late waits for a quarter more than its deadline allowed: so the last do not wait much longer than the rest.
+    /// What is late waits for a quarter more than its deadline allowed: so most do not wait much longer than the rest.
     fn patience(&self, span: Time) -> Time {
         Time(span.0.saturating_mul(5) / 4)
     }
@@ -69,6 +93,16 @@ impl Placement for EarliestFinish {
 /// How many times less a further copy is worth than the only one.
 const FURTHER: u64 = 4;
 
+/// One use, as candidates count them.
+const USE: u64 = 1024;
+
+/// What a copy costs: what a run hides of it costs the link only.
+fn cost(candidate: &Candidate) -> Time {
+    let reload = candidate.reload;
+    let hidden = candidate.run.unwrap_or(Time::ZERO).min(reload);
+    reload.saturating_sub(hidden).saturating_add(Time(reload.0 / 4))
+}
+
 /// Reload cost times recent use, for each byte that becomes free.
 pub struct LeastWorth;
 
@@ -76,10 +110,7 @@ impl Eviction for LeastWorth {
     fn worth(&self, candidate: &Candidate) -> u64 {
         // Per KiB, so that what is lost fits one word nearly always.
         let kib = (candidate.resident.0 >> 10).max(1);
-        // What a run hides of a copy costs the link only.
-        let reload = candidate.reload;
-        let hidden = candidate.run.unwrap_or(Time::ZERO).min(reload);
-        let cost = reload.saturating_sub(hidden).0.saturating_add(reload.0 / 4);
+        let cost = cost(candidate).0;
         let worth = match cost.checked_mul(candidate.uses) {
             Some(lost) => lost / kib,
             None => cost / kib * candidate.uses,
@@ -91,6 +122,13 @@ impl Eviction for LeastWorth {
         };
         // Or else copies of like worth would displace each other again and again.
         if candidate.is_there { worth } else { worth / 2 }
+    }
+
+    /// Once it is back it is there: however often it is used, one copy is all that taking it away costs.
+    fn loss(&self, candidate: &Candidate) -> Time {
+        let used = candidate.uses.min(USE);
+        let loss = (u128::from(cost(candidate).0) * u128::from(used) / u128::from(USE)) as u64;
+        Time(if candidate.copies > 1 { loss / FURTHER } else { loss })
     }
 
     fn partial(&self) -> bool {

@@ -21,7 +21,7 @@ fn the_earlier_deadline_goes_first() {
 }
 
 #[test]
-fn what_takes_longer_goes_before_an_equal_deadline() {
+fn the_earlier_deadline_goes_before_what_takes_longer() {
     check(
         Sublet,
         "0 device d0 pages=4
@@ -34,10 +34,10 @@ fn what_takes_longer_goes_before_an_equal_deadline() {
          3 loaded s2 0 => run r2 d0.l0 m1 q1 cold
         23 finished r2
         24 ask q2 m0 => run r3 d0.l0 m0 q2
-        25 ask q3 m0 deadline=50
-        25 ask q4 m1 deadline=52
-        26 finished r3 => run r4 d0.l0 m1 q4
-        46 finished r4 => run r5 d0.l0 m0 q3",
+        25 ask q3 m1 deadline=52
+        25 ask q4 m0 deadline=40
+        26 finished r3 => run r4 d0.l0 m0 q4
+        28 finished r4 => run r5 d0.l0 m1 q3",
     );
 }
 

@@ -12,11 +12,27 @@ fn what_cannot_be_in_time_goes_after_what_can() {
          0 model m1 profile=1x10
          0 ask q1 m0 deadline=50 => run r1 d0.l0 m0 q1
          1 ask q2 m0 deadline=15
-         1 ask q3 m1 deadline=35
+         1 ask q3 m1 deadline=25
   5.000001 wake
         10 finished r1 => run r2 d0.l0 m1 q3
       18.5 wake
         20 finished r2 => run r3 d0.l0 m0 q2",
+    );
+}
+
+#[test]
+fn it_goes_first_where_that_makes_nothing_else_late() {
+    check(
+        Sublet,
+        "0 device d0 pages=4
+         0 model m0 profile=1x10
+         0 model m1 profile=1x10
+         0 ask q1 m0 deadline=50 => run r1 d0.l0 m0 q1
+         1 ask q2 m0 deadline=15
+         1 ask q3 m1 deadline=35
+  5.000001 wake
+        10 finished r1 => run r2 d0.l0 m0 q2
+        20 finished r2 => run r3 d0.l0 m1 q3",
     );
 }
 

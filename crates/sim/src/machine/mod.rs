@@ -251,9 +251,11 @@ impl Machine {
     fn counts(&self, due: Due) -> bool {
         match due {
             Due::Segment { flow, version } => self.flows[flow as usize].version == version,
+            // The lane may be gone: its device has been divided anew.
             Due::Run { device, lane, version } => self.devices[device as usize]
                 .as_ref()
-                .is_some_and(|device| device.lanes[lane as usize].version() == version),
+                .and_then(|device| device.lanes.get(lane as usize))
+                .is_some_and(|lane| lane.version() == version),
         }
     }
 
