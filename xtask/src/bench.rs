@@ -62,6 +62,9 @@ pub enum Bench {
     Sim {
         #[arg(long, default_value_t = 2_000_000)]
         requests: u64,
+        /// How often each world is simulated; the median counts
+        #[arg(long, default_value_t = 5)]
+        rounds: usize,
     },
     /// Every scenario under every preset, with the same seeds
     Policies {
@@ -129,9 +132,10 @@ pub fn run(bench: Bench, record: bool) -> Result<()> {
             let mut command = bench_command("server");
             finish(command.args(["--seconds", &seconds.to_string()]), "server", record)
         }
-        Bench::Sim { requests } => {
+        Bench::Sim { requests, rounds } => {
             let mut command = sim_command("sim");
-            finish(command.args(["--requests", &requests.to_string()]), "sim", record)
+            command.args(["--requests", &requests.to_string(), "--rounds", &rounds.to_string()]);
+            finish(&mut command, "sim", record)
         }
         Bench::Policies { filter, seeds, first } => {
             let mut command = sim_command("policies");
@@ -160,13 +164,13 @@ pub fn soak(requests: u64, seed: u64, record: bool) -> Result<()> {
 }
 
 /// The scheduler's fuzzer.
-pub fn simtest(seeds: u64, first: u64, policy: Option<&str>) -> Result<()> {
+pub fn simtest(seeds: u64, first: u64, policy: Option<&str>, record: bool) -> Result<()> {
     let mut command = sim_command("simtest");
     command.args(["--seeds", &seeds.to_string(), "--first", &first.to_string()]);
     if let Some(policy) = policy {
         command.args(["--policy", policy]);
     }
-    execute(&mut command)
+    finish(&mut command, "simtest", record)
 }
 
 /// What runs on the simulator is a package of its own, which builds fast.

@@ -26,7 +26,7 @@ pub fn run() -> Result<()> {
                 .env("RUSTDOCFLAGS", "--deny warnings"),
         )
     })?;
-    step("scheduler under faults", || bench::simtest(500, 0, None))?;
+    step("scheduler under faults", || bench::simtest(500, 0, None, false))?;
     step("fuzz smoke", || fuzz(5_000, 1))?;
     step("conformance", || conformance(false, None))?;
     step("reference", reference)?;

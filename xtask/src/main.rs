@@ -68,6 +68,9 @@ enum Task {
         /// Only these presets, separated by commas
         #[arg(long)]
         policy: Option<String>,
+        /// Keep the figures in `bench/results`
+        #[arg(long)]
+        record: bool,
     },
     /// The tests that need a GPU: the CUDA device's own, generated problems, ONNX's node tests
     GpuTest,
@@ -92,7 +95,9 @@ fn main() -> Result<()> {
         Task::Clients => ci::clients(),
         Task::Fuzz { runs, seed } => ci::fuzz(runs, seed),
         Task::Soak { requests, seed, record } => bench::soak(requests, seed, record),
-        Task::Simtest { seeds, first, policy } => bench::simtest(seeds, first, policy.as_deref()),
+        Task::Simtest { seeds, first, policy, record } => {
+            bench::simtest(seeds, first, policy.as_deref(), record)
+        }
         Task::GpuTest => gpu::test(),
         Task::GpuBuild => gpu::build().map(drop),
         Task::Bench { bench, record } => bench::run(bench, record),

@@ -46,6 +46,9 @@ enum Task {
         /// Requests of each world
         #[arg(long, default_value_t = 2_000_000)]
         requests: u64,
+        /// How often each world is simulated; the median counts
+        #[arg(long, default_value_t = 5)]
+        rounds: usize,
         /// Only worlds whose name contains this
         #[arg(long, default_value = "")]
         filter: String,
@@ -78,8 +81,8 @@ enum Task {
 fn main() -> Result<()> {
     match Cli::parse().task {
         Task::Simtest { seeds, first, policy } => simtest::run(first..first + seeds, &policy),
-        Task::Sim { requests, filter, policy, files } => {
-            speed::run(&Library::from(files), requests, &filter, policy)
+        Task::Sim { requests, rounds, filter, policy, files } => {
+            speed::run(&Library::from(files), requests, rounds, &filter, policy)
         }
         Task::Policies { filter, seeds, first, files } => {
             policies::run(&Library::from(files), &filter, seeds, first)

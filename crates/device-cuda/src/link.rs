@@ -4,7 +4,7 @@
 use crate::driver::{Address, CudaError, Event, Stream};
 use crate::lane::{IDLE_SPINS, breathe};
 use crate::link_rate::Streak;
-use crate::memory::{Region, Windows};
+use crate::memory::{Region, Windows, as_indices};
 use crate::shared::Shared;
 use std::collections::{HashMap, VecDeque};
 use std::ops::Range;
@@ -29,8 +29,11 @@ const BEHIND_BYTES: usize = 256 << 10;
 /// Copies that are enqueued between two looks at the first one on its way.
 const LOOK_EVERY: usize = 4;
 
-/// Bytes that are copied through windows before the page they lie in is mapped: what the link moves meanwhile.
+/// Bytes that are copied through windows before the page they lie in is mapped, at most: what the link moves meanwhile.
 const AHEAD_BYTES: usize = 3 << 20;
+
+/// Of a small load less is copied before, a segment at least: its run is the longer part, and should begin soon.
+const AHEAD_SHARE: usize = 16;
 
 /// Unmapping holds the driver for tens of microseconds. It is done when nothing is on its way, or while so many bytes are
 /// that nobody waits for their end soon.
@@ -70,8 +73,9 @@ struct Current {
     next: u32,
     /// The next segment whose pages are to be put in place; at most `next`.
     next_ready: u32,
-    /// Bytes of the segments between them.
+    /// Bytes of the segments between them, and how many there may be.
     ahead: usize,
+    ahead_max: usize,
 }
 
 /// Loads until all senders are gone.
@@ -212,8 +216,13 @@ impl Link<'_> {
                 if load.segments.is_empty() {
                     return;
                 }
-                self.current =
-                    Some(Current { load, region, from, next, next_ready: next, ahead: 0 });
+                let segments = as_indices(load.segments.clone());
+                let sizes = region.image().layout.segments[segments].iter();
+                let bytes: usize = sizes.map(|segment| segment.len).sum();
+                let ahead_max = AHEAD_BYTES.min(bytes / AHEAD_SHARE);
+                let next_ready = next;
+                let current = Current { load, region, from, next, next_ready, ahead: 0, ahead_max };
+                self.current = Some(current);
             }
             Err(error) => self.fail(&load, &region, error),
         }
@@ -241,7 +250,7 @@ impl Link<'_> {
         let is_behind = current.next_ready < current.next;
         let may_copy = current.next < current.load.segments.end
             && self.flying.len() < IN_FLIGHT_MAX
-            && !(is_behind && current.ahead >= AHEAD_BYTES);
+            && !(is_behind && current.ahead >= current.ahead_max);
         if may_copy {
             if self.flying_bytes() >= BEHIND_BYTES {
                 (0..PAUSES_BEHIND).for_each(|_| breathe());

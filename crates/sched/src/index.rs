@@ -134,6 +134,7 @@ impl Scheduler {
             }
         };
         let (pinned, weightless) = (model.is_pinned(), model.spec.segments.is_empty());
+        let defers = config.policy.order.defers();
         let mut has_empty = false;
         for (device_id, place) in model.places.iter_mut() {
             let device = &mut devices[*device_id];
@@ -158,7 +159,7 @@ impl Scheduler {
                 freed.push(*device_id);
             }
             device.startable.rekey(id, &mut place.startable, key);
-            if config.policy.order.defers() {
+            if defers {
                 device.by_age.rekey(id, &mut place.by_age, age.filter(|_| startable));
             }
             if startable && !device.open && device.has_idle_lane() {
@@ -201,10 +202,13 @@ impl Scheduler {
         let Scheduler { models, devices, wanting, spreading, .. } = self;
         let model = &mut models[id];
         let (mut copies, mut idle) = (0, false);
-        for (device, _) in model.places.usable() {
-            copies += 1;
-            let device = &devices[*device];
-            idle |= device.has_idle_lane() && device.idle_lane_for(id).is_some();
+        // Nobody asks where a model is that nobody waits for.
+        if outlook.urgency.is_some() || model.is_pinned() {
+            for (device, _) in model.places.usable() {
+                copies += 1;
+                let device = &devices[*device];
+                idle |= device.has_idle_lane() && device.idle_lane_for(id).is_some();
+            }
         }
         let wants = copies == 0 && model.hopeless.is_none();
         // A pinned model comes ahead of requests, but after those of others.
@@ -224,7 +228,7 @@ impl Scheduler {
         let urgency = outlook.urgency.filter(|_| spreads);
         spreading.rekey(id, &mut model.indexed.spreads, urgency);
         // A claim of an urgency that the model has no more would keep others from the device for nothing.
-        if moved || model.indexed.wanting.is_none() {
+        if model.indexed.claim.is_some() && (moved || model.indexed.wanting.is_none()) {
             self.drop_claim(id);
         }
     }

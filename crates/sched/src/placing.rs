@@ -26,6 +26,10 @@ impl Scheduler {
         for &device in &self.freed {
             self.devices[device].freed = false;
         }
+        if self.wanting.is_empty() {
+            self.freed.clear();
+            return;
+        }
         let freed = std::mem::take(&mut self.freed);
         let mut wanting = [ModelId(0); CONSIDERED];
         let mut count = 0;

@@ -175,6 +175,12 @@ impl Queue {
         self.get(ticket).expect("a waiting request").due
     }
 
+    /// What a request had from its arrival until its answer should be there.
+    pub fn span(&self, ticket: Ticket) -> Time {
+        let entry = self.get(ticket).expect("a waiting request");
+        entry.due.saturating_sub(entry.arrived)
+    }
+
     /// Rows of the batch that `leader` would lead now.
     pub fn batch_rows(&self, leader: &Entry) -> u32 {
         let Some(batching) = self.batching else { return leader.rows };

@@ -116,12 +116,13 @@ impl Scheduler {
 
     /// When [`Event::Wake`] is wanted at the latest, unless another event comes first.
     pub fn next_wakeup(&self) -> Option<Time> {
-        let expiry = self.expiries.peek().map(|&Reverse((time, _))| time);
+        let timer = self.timers.next().unwrap_or(Time::MAX);
+        let expiry = self.expiries.peek().map_or(Time::MAX, |&Reverse((time, _))| time);
         let review = match self.requests.is_empty() {
-            true => None,
-            false => Some(self.config.policy.order.review_at()).filter(|&at| at < Time::MAX),
+            true => Time::MAX,
+            false => self.config.policy.order.review_at(),
         };
-        [self.timers.next(), expiry, review].into_iter().flatten().min()
+        Some(timer.min(expiry).min(review)).filter(|&at| at < Time::MAX)
     }
 
     /// Requests that wait, over all models.

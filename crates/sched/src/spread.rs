@@ -89,8 +89,7 @@ impl Scheduler {
         let has_room = scope.iter().any(|&device| self.may_give_way(device, id, worth));
         // While nobody else waits for a link, time that is gained may cost less time later.
         let gain = stay.saturating_sub(self.run_time(id));
-        let slo = self.models[id].spec.slo.unwrap_or(self.config.slo);
-        let pays = stay * NOTABLE >= slo
+        let pays = Time(stay.0.saturating_mul(NOTABLE)) >= self.span(id)
             && self.wanting.is_empty()
             && scope.iter().any(|&device| self.may_pay(device, gain));
         if !has_room && !pays {
@@ -124,6 +123,12 @@ impl Scheduler {
         } else if is_wanted {
             self.models[id].indexed.spread_after = self.now.saturating_add(stay);
         }
+    }
+
+    /// What a model's next request had from its arrival to its deadline.
+    fn span(&self, id: ModelId) -> Time {
+        let front = self.front(id).expect("a model that spreads has work");
+        self.models[id].queue.span(front.first)
     }
 
     /// Whether a device may have room for a model among what is worth less than so much.

@@ -112,12 +112,14 @@ impl<K: Dense, T> Table<K, T> {
 impl<K: Dense, T> Index<K> for Table<K, T> {
     type Output = T;
 
+    #[inline]
     fn index(&self, id: K) -> &T {
         self.slots[id.index()].as_deref().expect("an id that is in the table")
     }
 }
 
 impl<K: Dense, T> IndexMut<K> for Table<K, T> {
+    #[inline]
     fn index_mut(&mut self, id: K) -> &mut T {
         self.slots[id.index()].as_deref_mut().expect("an id that is in the table")
     }

@@ -4,6 +4,8 @@ use crate::device::Device;
 use crate::model::{Candidacy, Model, Place};
 use crate::policy::{Candidate, Urgency};
 use crate::scheduler::Scheduler;
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 use std::ops::Range;
 use sublet_units::{DeviceId, ModelId, Time};
 
@@ -41,7 +43,7 @@ impl Scheduler {
             return Some(Victims::new());
         }
         let claim = device.claim.as_ref().filter(|claim| claim.model == id);
-        let mut candidates: Vec<(bool, u64, ModelId, u32)> = Vec::new();
+        let mut candidates: Vec<Reverse<(bool, u64, ModelId, u32)>> = Vec::new();
         for other in device.tenants.iter() {
             let model = &self.models[other];
             let place = model.places.get(device_id).expect("the place of a tenant");
@@ -57,30 +59,31 @@ impl Scheduler {
                 (Some(_), _) => false,
             };
             if other != id && is_in_reach {
-                candidates.push((queued.is_some(), worth, other, pages));
+                candidates.push(Reverse((queued.is_some(), worth, other, pages)));
             }
         }
-        candidates.sort_unstable();
-        let mut taken = 0;
-        let needed = candidates.iter().position(|&(.., pages)| {
+        // A few are taken of many, which are not worth sorting.
+        let mut candidates = BinaryHeap::from(candidates);
+        let (mut taken, mut needed) = (0, Vec::new());
+        while taken < shortage {
+            let Reverse((.., victim, pages)) = candidates.pop()?;
             taken += pages;
-            taken >= shortage
-        })?;
-        candidates.truncate(needed + 1);
+            needed.push((victim, pages));
+        }
         if let Reach::IdleFor(gain) = reach {
-            let loss = |&(_, _, other, _): &(_, _, ModelId, _)| {
-                let model = &self.models[other];
+            let loss = |&(victim, _): &(ModelId, u32)| {
+                let model = &self.models[victim];
                 let place = model.places.get(device_id).expect("the place of a tenant");
                 self.loss_on(device, model, place)
             };
-            if candidates.iter().map(loss).fold(Time::ZERO, Time::saturating_add) >= gain {
+            if needed.iter().map(loss).fold(Time::ZERO, Time::saturating_add) >= gain {
                 return None;
             }
         }
 
         let mut surplus = taken - shortage;
         let mut victims = Victims::new();
-        for &(.., victim, pages) in candidates.iter().rev() {
+        for &(victim, pages) in needed.iter().rev() {
             let held = device.ledger.residency(victim).expect("a candidate holds pages");
             let mut from = 0;
             if pages <= surplus {

@@ -121,8 +121,14 @@ impl Fabric {
     pub fn take_changed(&mut self, into: &mut Vec<(FlowId, Time)>) {
         for id in self.changed.drain(..) {
             let flow = &self.flows[id as usize];
-            let needs = flow.left.div_ceil(u128::from(flow.rate.max(1)));
-            let needs = Time(u64::try_from(needs).unwrap_or(u64::MAX));
+            let rate = flow.rate.max(1);
+            let needs = match u64::try_from(flow.left) {
+                Ok(left) => Time(left.div_ceil(rate)),
+                Err(_) => {
+                    let needs = flow.left.div_ceil(u128::from(rate));
+                    Time(u64::try_from(needs).unwrap_or(u64::MAX))
+                }
+            };
             into.push((id, flow.since.saturating_add(needs)));
         }
     }

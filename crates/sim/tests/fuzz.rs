@@ -23,6 +23,23 @@ fn every_preset_keeps_every_promise() {
     }
 }
 
+/// Worlds in which a scheduler once left requests waiting, never came to rest, or lost count.
+#[test]
+fn worlds_that_failed_once_fail_no_more() {
+    let failed: [(Preset, &[u64]); 4] = [
+        (Preset::DeepPlanServer, &[971, 1809, 3827, 16540, 16829, 18560, 19843]),
+        (Preset::Gpulet, &[236, 248]),
+        (Preset::Sublet, &[62, 66, 110, 115, 163, 175, 236, 323, 364, 376]),
+        (Preset::Torpor, &[257]),
+    ];
+    for (preset, seeds) in failed {
+        for &seed in seeds {
+            let report = fuzz(preset, seed, Fault::None);
+            assert!(report.is_ok(), "{preset:?}, seed {seed}: {report:?}");
+        }
+    }
+}
+
 #[test]
 fn a_seed_replays_bit_for_bit() {
     for preset in Preset::ALL {

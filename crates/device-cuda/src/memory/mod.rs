@@ -10,6 +10,6 @@ mod windows;
 pub use arena::LaneArena;
 pub use pages::Pages;
 pub use pinned::Pinner;
-pub use region::{Arrival, Region};
+pub use region::{Arrival, Region, as_indices};
 pub use staging::{Staged, Staging};
 pub use windows::Windows;

@@ -213,6 +213,6 @@ impl Region {
     }
 }
 
-fn as_indices(segments: Range<u32>) -> Range<usize> {
+pub fn as_indices(segments: Range<u32>) -> Range<usize> {
     segments.start as usize..segments.end as usize
 }

@@ -187,9 +187,12 @@ impl Machine {
 /// Bytes per second of a copy that takes `overhead` on top of its bytes.
 fn limited(bytes: u64, rate: u64, overhead: Time) -> u64 {
     let rate = rate.max(1);
-    let nanos = u128::from(bytes) * 1_000_000_000 / u128::from(rate) + u128::from(overhead.0);
-    match nanos {
-        0 => rate,
-        _ => (u128::from(bytes) * 1_000_000_000 / nanos).clamp(1, u128::from(rate)) as u64,
+    // Words of 64 bits are divided many times faster, and suffice up to 18 GB.
+    if let Some(work) = bytes.checked_mul(1_000_000_000) {
+        let nanos = (work / rate).saturating_add(overhead.0);
+        return work.checked_div(nanos).map_or(rate, |limit| limit.clamp(1, rate));
     }
+    let work = u128::from(bytes) * 1_000_000_000;
+    let nanos = work / u128::from(rate) + u128::from(overhead.0);
+    work.checked_div(nanos).map_or(rate, |limit| limit.clamp(1, rate.into()) as u64)
 }
