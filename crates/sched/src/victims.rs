@@ -93,7 +93,7 @@ impl Scheduler {
                 surplus -= pages;
                 continue;
             }
-            if self.config.policy.eviction.partial() {
+            if self.config.policy.eviction.partial() && !self.rush() {
                 while held.segment_pages(from).len() as u32 <= surplus {
                     surplus -= held.segment_pages(from).len() as u32;
                     from += 1;
