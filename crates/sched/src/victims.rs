@@ -93,6 +93,7 @@ impl Scheduler {
                 surplus -= pages;
                 continue;
             }
+            // In a rush few large loads are better than many small ones.
             if self.config.policy.eviction.partial() && !self.rush() {
                 while held.segment_pages(from).len() as u32 <= surplus {
                     surplus -= held.segment_pages(from).len() as u32;
