@@ -30,6 +30,10 @@ impl Ranking {
         new.is_some()
     }
 
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

@@ -214,6 +214,7 @@ impl Scheduler {
             copies: model.places.usable().count() as u32 + 1,
             run: model.run_times.predict(1),
             is_there: false,
+            rush: self.rush(),
         })
     }
 }

@@ -22,6 +22,9 @@ pub(crate) enum Reach {
     LessUrgent(Urgency),
 }
 
+/// So many models that wait for each link are a rush.
+const CROWD: usize = 2;
+
 /// Tail segments to evict.
 pub(crate) type Victims = Vec<(ModelId, Range<u32>)>;
 
@@ -90,7 +93,8 @@ impl Scheduler {
                 surplus -= pages;
                 continue;
             }
-            if self.config.policy.eviction.partial() {
+            // In a rush few large loads are better than many small ones.
+            if self.config.policy.eviction.partial() && !self.rush() {
                 while held.segment_pages(from).len() as u32 <= surplus {
                     surplus -= held.segment_pages(from).len() as u32;
                     from += 1;
@@ -125,6 +129,11 @@ impl Scheduler {
         self.config.policy.eviction.loss(&self.candidate(device, model, place))
     }
 
+    /// Whether more models wait for links than these can bring soon.
+    pub(crate) fn rush(&self) -> bool {
+        self.wanting.len() > CROWD * self.devices.len()
+    }
+
     fn candidate(&self, device: &Device, model: &Model, place: &Place) -> Candidate {
         let bytes = model.bytes_before(place.resident);
         // What is left of a copy is one more beside the whole ones.
@@ -137,6 +146,7 @@ impl Scheduler {
             copies: whole + u32::from(!place.is_usable()),
             run: model.run_times.predict(1),
             is_there: true,
+            rush: self.rush(),
         }
     }
 }

@@ -176,6 +176,8 @@ pub struct Candidate {
     pub run: Option<Time>,
     /// False for a further copy that is yet to be made, in the room of others worth less.
     pub is_there: bool,
+    /// More models wait for links than these can bring soon.
+    pub rush: bool,
 }
 
 /// Who gives up memory.

@@ -99,6 +99,9 @@ const USE: u64 = 1024;
 /// What a copy costs: what a run hides of it costs the link only.
 fn cost(candidate: &Candidate) -> Time {
     let reload = candidate.reload;
+    if candidate.rush {
+        return reload;
+    }
     let hidden = candidate.run.unwrap_or(Time::ZERO).min(reload);
     reload.saturating_sub(hidden).saturating_add(Time(reload.0 / 4))
 }
@@ -189,6 +192,7 @@ mod tests {
             copies: 1,
             run: Some(Time(400)),
             is_there: true,
+            rush: false,
         };
         assert_eq!(LeastWorth.loss(&only), Time(850));
         assert_eq!(LeastWorth.loss(&Candidate { copies: 2, ..only }), Time(212));
