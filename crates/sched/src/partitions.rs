@@ -70,6 +70,12 @@ impl Scheduler {
     fn adopt(&mut self, devices: &[DeviceId], plan: Vec<Vec<LanePlan>>) {
         for (_, model) in self.models.iter_mut() {
             model.assigned = None;
+            // What an earlier division made of its batches ends with it.
+            if let Some(own) = model.spec.batching
+                && model.queue.batching() != Some(own)
+            {
+                model.queue.rebatch(own);
+            }
         }
         self.divider.ahead.clear();
         for (&device_id, lanes) in devices.iter().zip(plan) {

@@ -2,6 +2,7 @@
 
 use super::elastic::{self, Load, SHARERS};
 use super::{Demand, ElasticPartitions, LanePlan, Partition, Served};
+use crate::event::Batching;
 use sublet_units::{ModelId, Time};
 
 /// How often it is looked whether somebody suffers.
@@ -62,7 +63,9 @@ impl Partition for HastyLanes {
         self.kept = kept;
         let mut plan = vec![vec![whole(100)]; devices];
         for (device, (share, loads)) in plan.iter_mut().zip(lanes) {
-            let served = |load: &Load| Served { model: of(load), batching: load.demand.batching };
+            // With time to spare, batches gather while others run: none waits for one.
+            let batching = |load: &Load| Batching { delay_max: Time::ZERO, ..load.demand.batching };
+            let served = |load: &Load| Served { model: of(load), batching: batching(load) };
             let lane = LanePlan { share, models: loads.iter().map(served).collect() };
             *device = vec![lane, whole(100 - share)];
         }
@@ -110,7 +113,7 @@ fn whole(share: u32) -> LanePlan {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::{Batching, ProfilePoint};
+    use crate::event::ProfilePoint;
 
     fn point(rows: u32, share: u32, millis: u64) -> ProfilePoint {
         ProfilePoint { rows, share, time: Time::from_millis(millis) }
