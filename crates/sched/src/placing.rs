@@ -37,8 +37,10 @@ impl Scheduler {
             *at = model;
             count += 1;
         }
-        self.set_back(&mut wanting[..count]);
-        self.advance_late(&mut wanting[..count]);
+        if self.config.policy.order.gives_up() {
+            self.set_back(&mut wanting[..count]);
+            self.advance_late(&mut wanting[..count]);
+        }
         for &id in &wanting[..count] {
             self.place_wanted(id, &freed, out);
         }
