@@ -275,6 +275,10 @@ impl Drop for CudaDevice {
     }
 }
 
+/// The part of a lane's arena that one operator's scratch memory may be: large batches of large pictures are fastest with
+/// a gigabyte or two.
+const WORKSPACE_SHARE: usize = 4;
+
 /// What a lane lowers with; its thread calls this.
 fn gpu(shared: &Shared, kernels: Kernels) -> Result<Gpu, CudaError> {
     shared.context.make_current()?;
@@ -282,7 +286,7 @@ fn gpu(shared: &Shared, kernels: Kernels) -> Result<Gpu, CudaError> {
         jit: kernels.jit,
         tuning: kernels.tuning,
         blas: Blas::new()?,
-        dnn: Dnn::new()?,
+        dnn: Dnn::new(shared.options.arena_max.as_usize() / WORKSPACE_SHARE)?,
         stream: Stream::new(false)?,
         precision: shared.options.precision,
     })

@@ -27,6 +27,7 @@ pub struct Dnn {
     /// Before the handle, so that plans go before it.
     plans: Arc<Mutex<Plans>>,
     handle: Arc<Handle>,
+    workspace_bytes_max: usize,
 }
 
 struct Handle {
@@ -39,11 +40,11 @@ unsafe impl Send for Handle {}
 unsafe impl Sync for Handle {}
 
 impl Dnn {
-    /// For the context that is current.
+    /// For the context that is current. No engine is chosen that wants more scratch memory than `workspace_bytes_max`.
     ///
     /// # Errors
     /// When the library is missing, too old or does not start.
-    pub fn new() -> Result<Dnn, CudaError> {
+    pub fn new(workspace_bytes_max: usize) -> Result<Dnn, CudaError> {
         let lost = |text: String| CudaError::new(CudaErrorKind::Lost, "looking for cuDNN", text);
         match version() {
             None => {
@@ -58,7 +59,7 @@ impl Dnn {
         let mut raw = std::ptr::null_mut();
         // SAFETY: writes one handle, destroyed in `drop`.
         check("cudnnCreate", unsafe { sys::cudnnCreate(&mut raw) })?;
-        Ok(Dnn { handle: Arc::new(Handle { raw }), plans: Arc::default() })
+        Ok(Dnn { handle: Arc::new(Handle { raw }), plans: Arc::default(), workspace_bytes_max })
     }
 }
 

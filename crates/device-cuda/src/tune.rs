@@ -152,8 +152,9 @@ impl Tuning {
         }
         let mut bench = self.bench()?;
         let operands = bench.held.operands(&problem.operands(), stream)?;
-        let scratch = bench.held.scratch(problem.scratch_bytes(choice))?;
-        let run = problem.calls(choice, &operands, scratch).and_then(|calls| {
+        let scratch = bench.held.scratch(problem.scratch_bytes(choice));
+        let calls = scratch.and_then(|scratch| problem.calls(choice, &operands, scratch));
+        let run = calls.and_then(|calls| {
             calls.iter().try_for_each(|call| call.enqueue(stream))?;
             stream.synchronize()
         });
@@ -196,10 +197,11 @@ fn measure<P: Problem>(
     let (mut second_ns, mut among) = (None, 0);
     let mut refused = None;
     for choice in problem.choices()? {
-        let scratch = bench.scratch(problem.scratch_bytes(&choice))?;
         let limit_ns = best.as_ref().map(|(ns, _)| *ns);
-        let measured = problem
-            .calls(&choice, &operands, scratch)
+        // A choice whose scratch memory is not to be had is only not chosen.
+        let measured = bench
+            .scratch(problem.scratch_bytes(&choice))
+            .and_then(|scratch| problem.calls(&choice, &operands, scratch))
             .and_then(|calls| bench.time(&calls, stream, limit_ns));
         let ns = match measured {
             Ok(Some(ns)) => ns,

@@ -135,7 +135,9 @@ impl Problem for WithDnn<'_> {
     type Choice = EngineChoice;
 
     fn key(&self) -> String {
-        self.convolution.key()
+        // With more scratch memory other engines may be chosen.
+        let scratch_mib = self.dnn.workspace_bytes_max >> 20;
+        format!("{} scratch{scratch_mib}", self.convolution.key())
     }
 
     fn operands(&self) -> Vec<(usize, DType)> {

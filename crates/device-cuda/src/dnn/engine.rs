@@ -58,8 +58,6 @@ const CHOICES: usize = 5;
 const COMPILED: usize = 2;
 /// How many recommendations are looked at.
 const LOOKED_AT: usize = 32;
-/// More scratch memory than this is not worth it.
-const WORKSPACE_BYTES: usize = 256 << 20;
 /// More settings than any engine has.
 const KNOBS: usize = 64;
 
@@ -178,7 +176,7 @@ fn examined(
     };
     // Made again from its description, as it will be whenever it is remembered.
     let workspace_bytes = Plan::of(dnn, subject, &choice)?.workspace_bytes;
-    let fits = workspace_bytes <= WORKSPACE_BYTES;
+    let fits = workspace_bytes <= dnn.workspace_bytes_max;
     Ok(fits.then_some(EngineChoice { workspace_bytes, ..choice }))
 }
 

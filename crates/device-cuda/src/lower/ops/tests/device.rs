@@ -59,7 +59,7 @@ pub fn gpu(context: &Arc<Context>, cache: Arc<dyn Cache>) -> Result<Gpu, CudaErr
         jit: Arc::new(Jit::new(context.clone(), cache.clone())?),
         tuning: Arc::new(Tuning::new(context.clone(), cache)),
         blas: crate::blas::Blas::new()?,
-        dnn: crate::dnn::Dnn::new()?,
+        dnn: crate::dnn::Dnn::new(SCRATCH_BYTES)?,
         stream: Stream::new(false)?,
         precision: Precision::default(),
     })
