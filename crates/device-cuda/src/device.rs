@@ -63,6 +63,20 @@ impl CudaDevice {
         Self::with_pinner(index, options, cache, Arc::new(Pinner::default()))
     }
 
+    /// A further device for the same models: images are pinned once, for this one and for `first`. Host memory that two
+    /// devices pin each for itself is refused by the driver.
+    ///
+    /// # Errors
+    /// As for [`CudaDevice::new`].
+    pub fn beside(
+        first: &CudaDevice,
+        index: u32,
+        options: CudaOptions,
+        cache: Arc<dyn Cache>,
+    ) -> Result<CudaDevice, DeviceError> {
+        Self::with_pinner(index, options, cache, first.shared.pinner.clone())
+    }
+
     fn with_pinner(
         index: u32,
         options: CudaOptions,
@@ -158,7 +172,7 @@ impl Device for CudaDevice {
             if let Err(error) = shared.context.make_current() {
                 return shared.lose(error.at("the pinning thread"));
             }
-            shared.pinner.run();
+            shared.pinner.run(&shared.pinning_ended);
         });
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let count =
@@ -253,7 +267,7 @@ impl Device for CudaDevice {
     }
 
     fn shutdown(&self) {
-        self.shared.pinner.stop();
+        self.shared.pinner.end(&self.shared.pinning_ended);
         *self.queues() = None;
     }
 }

@@ -6,7 +6,7 @@ use crate::memory::{Pages, Pinner, Region};
 use crate::options::CudaOptions;
 use crate::trace::Trace;
 use std::collections::HashMap;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use sublet_device::{Clock, Completion, DeviceError, Sink};
 use sublet_units::{DeviceId, ModelId, Time};
@@ -15,7 +15,10 @@ pub struct Shared {
     pub options: CudaOptions,
     pub context: Arc<Context>,
     pub pages: Pages,
+    /// That of all devices of the engine.
     pub pinner: Arc<Pinner>,
+    /// Whether this device's part in pinning has ended.
+    pub pinning_ended: AtomicBool,
     pub counters: Counters,
     pub link_rate: LinkRate,
     pub trace: Option<Trace>,
@@ -54,6 +57,7 @@ impl Shared {
             context,
             pages,
             pinner,
+            pinning_ended: AtomicBool::new(false),
             counters: Counters::default(),
             link_rate: LinkRate::default(),
             trace,

@@ -36,6 +36,27 @@ fn a_swapped_model_answers_as_before() {
 }
 
 #[test]
+fn two_devices_share_a_models_pinned_memory() {
+    let options = "cuda:0,memory=64MiB,page=2MiB,lanes=1";
+    let Some(one) = Rig::new(options) else { return };
+    let packed = Packed::perceptron(1, 12, 512);
+    let input = packed.input(3, 4);
+    let other = one.beside(options);
+    let models = [&one, &other].map(|rig| rig.attach(&packed));
+    let [first, second] = [(&one, models[0]), (&other, models[1])].map(|(rig, model)| {
+        rig.load_now(model, packed.all(), pages(0..packed.pages(rig.page_bytes())));
+        rig.run(model, &packed, &input)
+    });
+    assert_eq!(first, second);
+    // What the first device pinned stays for the second.
+    one.device.evict(models[0], packed.all());
+    one.device.detach(models[0]);
+    other.device.evict(models[1], packed.all());
+    other.load_now(models[1], packed.all(), pages(0..packed.pages(other.page_bytes())));
+    assert_eq!(other.run(models[1], &packed, &input), first);
+}
+
+#[test]
 fn a_plan_is_cut_again_when_its_time_is_known() {
     let Some(rig) = Rig::new("cuda:0,memory=64MiB,page=2MiB,lanes=1") else { return };
     let packed = Packed::perceptron(3, 12, 512);

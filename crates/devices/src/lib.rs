@@ -42,6 +42,8 @@ pub struct Opened {
     pub devices: Vec<Arc<dyn Device>>,
     /// Those of them that note spans.
     traced: Vec<Arc<CudaDevice>>,
+    /// The first CUDA device, which the others share pinned memory with.
+    first_cuda: Option<Arc<CudaDevice>>,
 }
 
 impl Opened {
@@ -126,7 +128,12 @@ fn add(spec: &str, options: OpenOptions, opened: &mut Opened) -> Result<(), Open
             None => Arc::new(NoCache),
         };
         let (index, trace) = (opened.devices.len() as u32, parsed.trace);
-        let device = Arc::new(CudaDevice::new(index, parsed, cache).map_err(refused)?);
+        let made = match &opened.first_cuda {
+            None => CudaDevice::new(index, parsed, cache),
+            Some(first) => CudaDevice::beside(first, index, parsed, cache),
+        };
+        let device = Arc::new(made.map_err(refused)?);
+        opened.first_cuda.get_or_insert_with(|| device.clone());
         if trace {
             opened.traced.push(device.clone());
         }

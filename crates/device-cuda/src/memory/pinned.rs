@@ -2,6 +2,7 @@
 
 use crate::driver::{CudaError, HostBlock, Registration};
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use sublet_device::{DeviceError, Image};
 
@@ -105,14 +106,8 @@ fn pin(image: &Arc<Image>) -> Result<Pinned, CudaError> {
 #[derive(Default)]
 pub struct Pinner {
     images: Mutex<Vec<Weak<PinnedImage>>>,
-    queue: Mutex<Queue>,
+    queue: Mutex<VecDeque<Weak<PinnedImage>>>,
     wanted: Condvar,
-}
-
-#[derive(Default)]
-struct Queue {
-    images: VecDeque<Weak<PinnedImage>>,
-    stopped: bool,
 }
 
 impl Pinner {
@@ -127,21 +122,21 @@ impl Pinner {
         let pinned = Arc::new(PinnedImage::new(image));
         images.push(Arc::downgrade(&pinned));
         drop(images);
-        self.queue().images.push_back(Arc::downgrade(&pinned));
+        self.queue().push_back(Arc::downgrade(&pinned));
         self.wanted.notify_one();
         pinned
     }
 
-    /// Pins what is queued until [`Pinner::stop`]. The caller's thread has a context current.
-    pub fn run(&self) {
+    /// Pins what is queued until [`Pinner::end`]. The caller's thread has a context current.
+    pub fn run(&self, ended: &AtomicBool) {
         loop {
             let next = {
                 let mut queue = self.queue();
                 loop {
-                    if queue.stopped {
+                    if ended.load(Ordering::Relaxed) {
                         return;
                     }
-                    if let Some(next) = queue.images.pop_front() {
+                    if let Some(next) = queue.pop_front() {
                         break next;
                     }
                     queue = self.wanted.wait(queue).unwrap_or_else(PoisonError::into_inner);
@@ -153,12 +148,66 @@ impl Pinner {
         }
     }
 
-    pub fn stop(&self) {
-        self.queue().stopped = true;
+    /// Ends the thread that runs with `ended`; those of other devices go on.
+    pub fn end(&self, ended: &AtomicBool) {
+        // Under the lock, so that the thread is not between looking and waiting.
+        let queue = self.queue();
+        ended.store(true, Ordering::Relaxed);
+        drop(queue);
         self.wanted.notify_all();
     }
 
-    fn queue(&self) -> MutexGuard<'_, Queue> {
+    fn queue(&self) -> MutexGuard<'_, VecDeque<Weak<PinnedImage>>> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc::channel;
+    use std::thread;
+    use sublet_device::AlignedBuffer;
+    use sublet_plan::Layout;
+    use sublet_units::Bytes;
+
+    /// Without weights: nothing of it needs a driver.
+    fn image() -> Arc<Image> {
+        let layout = Layout { weights: Vec::new(), segments: Vec::new(), bytes: Bytes(0) };
+        Arc::new(Image { layout, bytes: AlignedBuffer::zeroed(0), weights: Vec::new() })
+    }
+
+    #[test]
+    fn devices_share_what_is_pinned() {
+        let pinner = Pinner::default();
+        let (one, other) = (image(), image());
+        let pinned = pinner.image(one.clone());
+        assert!(Arc::ptr_eq(&pinned, &pinner.image(one)), "the second device gets the same");
+        assert!(!Arc::ptr_eq(&pinned, &pinner.image(other)));
+    }
+
+    #[test]
+    fn pinning_goes_on_for_the_device_that_is_left() {
+        let pinner = Arc::new(Pinner::default());
+        let flags: [Arc<AtomicBool>; 2] = Default::default();
+        let (told, heard) = channel();
+        let threads = flags.clone().map(|ended| {
+            let (pinner, told) = (pinner.clone(), told.clone());
+            thread::spawn(move || {
+                pinner.run(&ended);
+                told.send(()).expect("the test listens");
+            })
+        });
+        pinner.end(&flags[0]);
+        heard.recv().expect("one thread ends");
+        let pinned = pinner.image(image());
+        while !matches!(*pinned.lock(), State::Pinned(_)) {
+            thread::yield_now();
+        }
+        pinner.end(&flags[1]);
+        heard.recv().expect("and the other");
+        for thread in threads {
+            thread.join().expect("no thread panics");
+        }
     }
 }

@@ -139,7 +139,16 @@ impl Rig {
     /// The same where the caller knows that there is a GPU, and has it alone.
     pub fn on(options: &str) -> Self {
         let options: CudaOptions = options.parse().unwrap();
-        let device = CudaDevice::new(0, options, Arc::new(NoCache)).unwrap();
+        Rig::of(CudaDevice::new(0, options, Arc::new(NoCache)).unwrap())
+    }
+
+    /// A further device beside this one, for the same models.
+    pub fn beside(&self, options: &str) -> Self {
+        let options: CudaOptions = options.parse().unwrap();
+        Rig::of(CudaDevice::beside(&self.device, 1, options, Arc::new(NoCache)).unwrap())
+    }
+
+    fn of(device: CudaDevice) -> Self {
         let (sender, reports) = channel();
         let sender = std::sync::Mutex::new(sender);
         let sink = Arc::new(move |_, completion| {
