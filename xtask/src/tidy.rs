@@ -89,39 +89,19 @@ const EDGES: &[(&str, &[&str])] = &[
     ("xtask", &[]),
 ];
 
-/// Crates from outside that only one crate may name.
+/// What is a program, or belongs to one.
+const BINARIES: &[&str] =
+    &["sublet", "xtask", "bench", "bench-gpu", "bench-packing", "bench-sim", "conformance", "fuzz"];
+
+/// Crates from outside that only some crates may name.
 const OWNED: &[(&str, &[&str])] = &[
     ("cudarc", &["device-cuda"]),
     ("axum", &["server", "bench"]),
-    ("tonic", &["server", "bench", "bench-gpu", "sublet"]),
+    ("tonic", &["server", "bench", "sublet"]),
     ("hyper", &["server"]),
     ("rten-gemm", &["device-cpu"]),
-    (
-        "clap",
-        &[
-            "sublet",
-            "xtask",
-            "bench",
-            "bench-gpu",
-            "bench-packing",
-            "bench-sim",
-            "conformance",
-            "fuzz",
-        ],
-    ),
-    (
-        "anyhow",
-        &[
-            "sublet",
-            "xtask",
-            "bench",
-            "bench-gpu",
-            "bench-packing",
-            "bench-sim",
-            "conformance",
-            "fuzz",
-        ],
-    ),
+    ("clap", BINARIES),
+    ("anyhow", BINARIES),
 ];
 
 /// Crates below `engine`: they are told the time and given bytes.

@@ -135,32 +135,20 @@ fn respond(message: &ModelInferResponse) -> Response {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use axum::body::HttpBody;
+    use http_body_util::StreamBody;
     use hyper::body::Frame;
-    use std::collections::VecDeque;
-    use std::pin::Pin;
-    use std::task::{Context, Poll};
     use tonic::Code;
 
     /// A body that comes in the given frames.
-    struct Frames(VecDeque<Bytes>);
-
-    impl HttpBody for Frames {
-        type Data = Bytes;
-        type Error = Infallible;
-
-        fn poll_frame(
-            mut self: Pin<&mut Self>,
-            _: &mut Context<'_>,
-        ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-            Poll::Ready(self.0.pop_front().map(|data| Ok(Frame::data(data))))
-        }
+    fn body(frames: impl IntoIterator<Item = Bytes, IntoIter: Send + 'static>) -> Body {
+        let frames = frames.into_iter().map(|data| Ok::<_, Infallible>(Frame::data(data)));
+        Body::new(StreamBody::new(tokio_stream::iter(frames)))
     }
 
     fn read_frames(bytes: &[u8], frame: usize, bytes_max: usize) -> Result<Bytes, Status> {
-        let frames = bytes.chunks(frame.max(1)).map(Bytes::copy_from_slice).collect();
+        let frames: Vec<_> = bytes.chunks(frame.max(1)).map(Bytes::copy_from_slice).collect();
         let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
-        runtime.block_on(read(Body::new(Frames(frames)), bytes_max))
+        runtime.block_on(read(body(frames), bytes_max))
     }
 
     fn framed(message: &[u8]) -> Vec<u8> {
@@ -183,7 +171,7 @@ mod tests {
     #[test]
     fn one_frame_is_not_copied() {
         let frame = Bytes::from(framed(b"a message"));
-        let body = Body::new(Frames([frame.clone()].into()));
+        let body = body([frame.clone()]);
         let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
         let message = runtime.block_on(read(body, 100)).expect("a message");
         assert_eq!(message.as_ptr(), frame[PREFIX_BYTES..].as_ptr());
