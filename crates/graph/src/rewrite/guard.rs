@@ -1,7 +1,8 @@
 //! Attention weights guarded against queries that see no key: `where(isnan(weights), 0, weights)`.
 //!
 //! Softmax gives something that is no number only where all scores of a row are −∞, or one of them is +∞ or no number
-//! itself. A mask of finite numbers added to products brings none of it in, so that there is nothing to guard against.
+//! itself. A mask of finite numbers added to products brings none of it in, so that there is nothing to guard against where
+//! the products are finite. Where they overflow, the result says so: it is no number, and not the guard's zero.
 
 use super::editor::Editor;
 use crate::{Binary, DType, Op, Unary, ValueId};
