@@ -19,6 +19,7 @@ mod predict;
 mod queue;
 mod rank;
 mod requests;
+mod rhythm;
 mod runs;
 mod scheduler;
 mod spread;

@@ -5,6 +5,7 @@ use crate::event::ModelSpec;
 use crate::policy::{BatchPolicy, Urgency};
 use crate::predict::{RunTimes, UseRate};
 use crate::queue::{Queue, Ticket};
+use crate::rhythm::Rhythm;
 use std::collections::BTreeSet;
 use sublet_units::{Bytes, DeviceId, LoadId, Time};
 
@@ -31,6 +32,7 @@ pub(crate) struct Model {
     pub hopeless: Option<RejectReason>,
     pub last_used: Time,
     pub uses: UseRate,
+    pub rhythm: Rhythm,
     /// Requests since the partitioning policy counted last.
     pub arrived: u64,
     /// Those that have ended since devices were divided last, and how many of them not in time.
@@ -201,6 +203,7 @@ impl Model {
             hopeless: None,
             last_used: Time::ZERO,
             uses: UseRate::default(),
+            rhythm: Rhythm::default(),
             arrived: 0,
             ended: 0,
             late: 0,
@@ -229,6 +232,15 @@ impl Model {
 
     pub fn may_start_another(&self, most: u32) -> bool {
         self.running < self.spec.instances.unwrap_or(u32::MAX).min(most)
+    }
+
+    /// Recent requests in 1/1024, or as many as there would be if all came as soon as the next one is expected to.
+    pub fn uses(&self, now: Time, half_life: Time) -> u64 {
+        match self.rhythm.next(now) {
+            // Of requests at a steady rate, those of half-life ÷ ln 2 count.
+            Some(next) => (u128::from(half_life.0) * 1477 / u128::from(next.0.max(1))) as u64,
+            None => self.uses.at(now, half_life),
+        }
     }
 
     pub fn is_loading(&self) -> bool {

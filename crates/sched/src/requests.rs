@@ -31,6 +31,7 @@ impl Scheduler {
         let due = request.deadline.unwrap_or(now.saturating_add(slo));
         let urgency = self.config.policy.order.request(&request, now, due);
         let ticket = Ticket { urgency, sequence: self.arrivals };
+        model.rhythm.beat(now);
         model.uses.bump(now, self.config.use_half_life);
         model.arrived += 1;
         if self.config.fair {
