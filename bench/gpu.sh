@@ -7,6 +7,7 @@
 #                [--steps tests,export,torch,models,throughput,soak,serve,startup,sanitize]
 #                [--node-data FOLDER|ARCHIVE] [--jobs N] [--best] [--static] [--resume]
 #                [--lean] [--time-limit SECONDS] [--models-args …] [--soak-args …] [--throughput-args …]
+# With several GPUs, the step `soak` alone uses more than one: --soak-args '--beside cuda:1'
 #
 # --bin         folder with gpu-bench, sublet, and cuda-tests-* (the CUDA device's own): `cargo xtask gpu-build`
 # --out         results as JSON and tables               [bench/results/gpu-<date>]

@@ -20,6 +20,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use sublet_device::Device;
 use sublet_devices::{OpenOptions, Tracer};
+use sublet_units::Bytes;
 
 #[derive(Parser)]
 #[command(name = "gpu-bench")]
@@ -83,14 +84,26 @@ impl Common {
         Ok((first.clone(), opened.tracer()))
     }
 
-    /// The device with another budget of memory.
-    pub fn with_memory(&self, memory: sublet_units::Bytes) -> String {
-        let mut parts: Vec<&str> =
-            self.device.split(',').filter(|part| !part.starts_with("memory=")).collect();
-        let memory = format!("memory={}", memory.0);
-        parts.push(&memory);
-        parts.join(",")
+    /// Devices of one engine, not yet started.
+    pub fn open_all(&self, devices: &[String]) -> Result<Vec<Arc<dyn Device>>> {
+        let cache = self.work.join("kernels");
+        Ok(sublet_devices::open(devices, OpenOptions { cache: Some(&cache), trace: false })?
+            .devices)
     }
+
+    /// The device with another budget of memory.
+    pub fn with_memory(&self, memory: Bytes) -> String {
+        with_memory(&self.device, memory)
+    }
+}
+
+/// A device, as `--device` names it, with another budget of memory.
+pub fn with_memory(device: &str, memory: Bytes) -> String {
+    let mut parts: Vec<&str> =
+        device.split(',').filter(|part| !part.starts_with("memory=")).collect();
+    let memory = format!("memory={}", memory.0);
+    parts.push(&memory);
+    parts.join(",")
 }
 
 fn main() -> Result<()> {

@@ -25,7 +25,7 @@ pub struct Options {
 
 pub fn run(common: &Common, options: &Options) -> Result<()> {
     let device = &common.device;
-    let served = Served::start(common, device, Policy::Sublet)?;
+    let served = Served::start(common, &[device.to_owned()], Policy::Sublet)?;
     let runtime = tokio::runtime::Runtime::new()?;
     let any = Some(SocketAddr::from(([127, 0, 0, 1], 0)));
     let config = ServerConfig { http: None, grpc: any, metrics: None, ..ServerConfig::default() };

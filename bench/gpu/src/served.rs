@@ -1,4 +1,4 @@
-//! Engines with many models on one device, and variants of a model that differ in their weights.
+//! Engines with many models on one device or several, and variants of a model that differ in their weights.
 
 use crate::Common;
 use crate::exported::Exported;
@@ -30,24 +30,31 @@ pub struct Served {
     _scratch: tempfile::TempDir,
 }
 
+/// What was swapped in, by device.
+pub struct Swaps(Vec<Swapped>);
+
 #[derive(Default)]
-pub struct Swaps {
+struct Swapped {
     count: AtomicU64,
     bytes: AtomicU64,
 }
 
 impl Swaps {
     pub fn count(&self) -> u64 {
-        self.count.load(Ordering::Relaxed)
+        self.counts().iter().sum()
+    }
+
+    pub fn counts(&self) -> Vec<u64> {
+        self.0.iter().map(|swapped| swapped.count.load(Ordering::Relaxed)).collect()
     }
 
     pub fn bytes(&self) -> u64 {
-        self.bytes.load(Ordering::Relaxed)
+        self.0.iter().map(|swapped| swapped.bytes.load(Ordering::Relaxed)).sum()
     }
 }
 
 impl Served {
-    pub fn start(common: &Common, device: &str, policy: Policy) -> Result<Served> {
+    pub fn start(common: &Common, devices: &[String], policy: Policy) -> Result<Served> {
         let scratch = tempfile::tempdir_in(&common.work)?;
         let repository = scratch.path().join("repository");
         fs::create_dir_all(&repository)?;
@@ -67,13 +74,15 @@ impl Served {
             model_bytes_max: sublet_units::Bytes::from_gib(8),
             slo: None,
         };
-        let engine = Engine::start(config, vec![common.open(device)?], Arc::new(Evaluator))?;
-        let swaps = Arc::new(Swaps::default());
+        let opened = common.open_all(devices)?;
+        let swaps = Arc::new(Swaps(opened.iter().map(|_| Swapped::default()).collect()));
+        let engine = Engine::start(config, opened, Arc::new(Evaluator))?;
         let counted = swaps.clone();
         engine.subscribe(Box::new(move |event| {
-            if let EngineEvent::SwappedIn { bytes, .. } = event {
-                counted.count.fetch_add(1, Ordering::Relaxed);
-                counted.bytes.fetch_add(bytes.0, Ordering::Relaxed);
+            if let EngineEvent::SwappedIn { device, bytes, .. } = event {
+                let swapped = &counted.0[device.0 as usize];
+                swapped.count.fetch_add(1, Ordering::Relaxed);
+                swapped.bytes.fetch_add(bytes.0, Ordering::Relaxed);
             }
         }));
         Ok(Served { engine, swaps, _scratch: scratch })

@@ -1,10 +1,10 @@
 //! The soak: copies of models with weights of their own, a quarter of their memory, concurrent requests. Every output
 //! is compared, bit for bit, with the same request run warm and alone; memory must not grow.
 
-use crate::Common;
 use crate::exported::Exported;
 use crate::figures::{summary, write};
 use crate::served::{self, Policy, Served};
+use crate::{Common, with_memory};
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use serde_json::json;
@@ -30,9 +30,12 @@ pub struct Options {
     /// Larger models are left out
     #[arg(long, default_value = "150MB")]
     model_bytes_max: Bytes,
-    /// Memory for weights; a quarter of all by default
+    /// Memory for weights, over all devices; a quarter of all by default
     #[arg(long)]
     memory: Option<Bytes>,
+    /// Further devices that share the work: `cuda:1`
+    #[arg(long)]
+    beside: Vec<String>,
     #[arg(long, default_value_t = 1)]
     seed: u64,
 }
@@ -80,7 +83,10 @@ pub fn run(common: &Common, options: &Options) -> Result<()> {
     let total: u64 =
         (0..options.copies).map(|index| exported[index % exported.len()].case.torch_bytes).sum();
     let memory = options.memory.unwrap_or(Bytes(total / 4));
-    let served = Served::start(common, &common.with_memory(memory), Policy::Sublet)?;
+    let devices = || [&common.device].into_iter().chain(&options.beside);
+    let each = Bytes(memory.0 / devices().count() as u64);
+    let devices: Vec<String> = devices().map(|device| with_memory(device, each)).collect();
+    let served = Served::start(common, &devices, Policy::Sublet)?;
     let began = Instant::now();
     let mut subjects = Vec::new();
     for index in 0..options.copies {
@@ -241,12 +247,14 @@ fn report(
     let gpu_growth = end.gpu.zip(quarter.gpu).map(|(end, quarter)| end as i64 - quarter as i64);
     let total: u64 = subjects.iter().map(|subject| subject.bytes).sum();
     let (swaps, bytes) = (served.swaps.count(), served.swaps.bytes());
+    let by_device = served.swaps.counts();
     served.engine.shutdown(Duration::from_secs(10));
     write(
         &common.out,
         "soak.json",
         &json!({
             "copies": subjects.len(), "model_bytes": total, "memory": memory.0, "swaps": swaps,
+            "swaps_by_device": by_device,
             "swapped_bytes": bytes, "requests": get(&counts.requests), "answered": answered,
             "cold": get(&counts.cold), "cancelled": get(&counts.cancelled), "wrong": wrong,
             "failed": failed, "seconds": took.as_secs_f64(), "host_bytes_quarter": quarter.host,
@@ -255,8 +263,12 @@ fn report(
     )?;
     let gpu = gpu_growth
         .map_or("unknown".to_owned(), |growth| format!("{:+.1} MiB", growth as f64 / 1048576.0));
+    let devices = match by_device.len() {
+        1 => String::new(),
+        several => format!(" of {several} devices"),
+    };
     let line = format!(
-        "soak: {} copies of {} in {memory}: swaps {swaps} answered {answered} wrong {wrong} failed {failed} \
+        "soak: {} copies of {} in {memory}{devices}: swaps {swaps} answered {answered} wrong {wrong} failed {failed} \
          cancelled {} in {:.1} s; host memory {:+.1} % GPU memory {gpu}",
         subjects.len(),
         Bytes(total),
@@ -268,6 +280,7 @@ fn report(
     if wrong + failed > 0 || answered == 0 {
         bail!("{wrong} wrong, {failed} failed");
     }
+    ensure!(!by_device.contains(&0), "a device was not used: swaps by device {by_device:?}");
     if get(&counts.requests) < GROWTH_REQUESTS_MIN {
         println!("too few requests to judge the growth of memory");
         return Ok(());

@@ -47,7 +47,7 @@ pub fn run(common: &Common, options: &Options) -> Result<()> {
     let largest = (0..count).map(file_bytes).max().unwrap_or(0);
     let memory =
         options.memory.unwrap_or(Bytes((3 * largest).min(total / 4).max(largest + largest / 8)));
-    let served = Served::start(common, &common.with_memory(memory), options.policy)?;
+    let served = Served::start(common, &[common.with_memory(memory)], options.policy)?;
     let mut subjects = Vec::new();
     for index in 0..count {
         let source = &exported[index % exported.len()];
