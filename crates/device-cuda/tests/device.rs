@@ -47,13 +47,16 @@ fn two_devices_share_a_models_pinned_memory() {
         rig.load_now(model, packed.all(), pages(0..packed.pages(rig.page_bytes())));
         rig.run(model, &packed, &input)
     });
-    assert_eq!(first, second);
+    // Each device measures which algorithm is the fastest, so that they agree within rounding.
+    let wanted = packed.on_cpu(&input);
+    rig::assert_close(&first, &wanted, 1e-5);
+    rig::assert_close(&second, &wanted, 1e-5);
     // What the first device pinned stays for the second.
     one.device.evict(models[0], packed.all());
     one.device.detach(models[0]);
     other.device.evict(models[1], packed.all());
     other.load_now(models[1], packed.all(), pages(0..packed.pages(other.page_bytes())));
-    assert_eq!(other.run(models[1], &packed, &input), first);
+    assert_eq!(other.run(models[1], &packed, &input), second);
 }
 
 #[test]
