@@ -64,7 +64,7 @@ impl Scheduler {
             wait = fastest.map_or(Time::ZERO, |rate| rate.time(model.bytes));
         }
         let order = &mut *config.policy.order;
-        let gives_up = order.gives_up();
+        let gives_up = order.gives_up_on(id);
         let mut shortest = Time::ZERO;
         if gives_up {
             let run = model.run_times.predict(1).unwrap_or(Time::ZERO);
@@ -73,6 +73,8 @@ impl Scheduler {
             model.queue.set_late_aside(now.saturating_add(least), Time(least.0 / 8));
             // What is on its way comes closer as time goes by, so that it alone makes nothing late.
             shortest = if missing { wait.max(run) } else { run };
+        } else {
+            model.queue.take_late_back();
         }
         let (first, late) = model.queue.most_urgent().expect("a queue that is not empty");
         let first = *first;

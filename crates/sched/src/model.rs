@@ -3,7 +3,7 @@
 use crate::command::{RejectReason, Source};
 use crate::event::ModelSpec;
 use crate::policy::{BatchPolicy, Urgency};
-use crate::predict::{RunTimes, UseRate};
+use crate::predict::RunTimes;
 use crate::queue::{Queue, Ticket};
 use crate::rhythm::Rhythm;
 use std::collections::BTreeSet;
@@ -31,7 +31,6 @@ pub(crate) struct Model {
     /// Why new requests cannot be served by any device.
     pub hopeless: Option<RejectReason>,
     pub last_used: Time,
-    pub uses: UseRate,
     pub rhythm: Rhythm,
     /// Requests since the partitioning policy counted last.
     pub arrived: u64,
@@ -202,7 +201,6 @@ impl Model {
             avoid: None,
             hopeless: None,
             last_used: Time::ZERO,
-            uses: UseRate::default(),
             rhythm: Rhythm::default(),
             arrived: 0,
             ended: 0,
@@ -232,15 +230,6 @@ impl Model {
 
     pub fn may_start_another(&self, most: u32) -> bool {
         self.running < self.spec.instances.unwrap_or(u32::MAX).min(most)
-    }
-
-    /// Recent requests in 1/1024, or as many as there would be if all came as soon as the next one is expected to.
-    pub fn uses(&self, now: Time, half_life: Time) -> u64 {
-        match self.rhythm.next(now) {
-            // Of requests at a steady rate, those of half-life ÷ ln 2 count.
-            Some(next) => (u128::from(half_life.0) * 1477 / u128::from(next.0.max(1))) as u64,
-            None => self.uses.at(now, half_life),
-        }
     }
 
     pub fn is_loading(&self) -> bool {

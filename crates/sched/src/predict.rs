@@ -151,7 +151,7 @@ impl LinkRate {
     }
 }
 
-/// How often something was used lately, each use counting half after every half-life.
+/// How much of something was used lately, each use counting half after every half-life.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct UseRate {
     value: u64,
@@ -159,18 +159,11 @@ pub(crate) struct UseRate {
 }
 
 impl UseRate {
-    /// One use, in the unit of [`UseRate::at`].
-    const USE: u64 = 1024;
-
-    pub fn bump(&mut self, now: Time, half_life: Time) {
-        self.add(Self::USE, now, half_life);
-    }
-
     pub fn add(&mut self, amount: u64, now: Time, half_life: Time) {
         *self = UseRate { value: self.at(now, half_life).saturating_add(amount), at: now };
     }
 
-    /// Uses in 1/1024. Between two halvings the decay is a straight line.
+    /// What is left of all uses. Between two halvings the decay is a straight line.
     pub fn at(&self, now: Time, half_life: Time) -> u64 {
         let age = now.saturating_sub(self.at).0;
         if age == 0 {
@@ -242,13 +235,13 @@ mod tests {
     fn uses_count_half_after_each_half_life() {
         let mut uses = UseRate::default();
         let half_life = Time::from_secs(10);
-        uses.bump(Time::from_secs(5), half_life);
+        uses.add(1024, Time::from_secs(5), half_life);
         assert_eq!(uses.at(Time::from_secs(5), half_life), 1024);
         assert_eq!(uses.at(Time::from_secs(10), half_life), 768);
         assert_eq!(uses.at(Time::from_secs(15), half_life), 512);
         assert_eq!(uses.at(Time::from_secs(25), half_life), 256);
         assert_eq!(uses.at(Time::MAX, half_life), 0);
-        uses.bump(Time::from_secs(15), half_life);
+        uses.add(1024, Time::from_secs(15), half_life);
         assert_eq!(uses.at(Time::from_secs(15), half_life), 1536);
     }
 }

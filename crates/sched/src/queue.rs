@@ -113,6 +113,13 @@ impl Queue {
         }
     }
 
+    /// Takes all those back that were set aside.
+    pub fn take_late_back(&mut self) {
+        while let Some(entry) = self.late.pop_back() {
+            insert(&mut self.live, entry);
+        }
+    }
+
     /// The oldest of those that were not put off, if there are any, else of the others.
     pub fn oldest(&self) -> Option<&Entry> {
         self.get(*self.arrivals.front().or(self.put_off.front())?)

@@ -32,7 +32,6 @@ impl Scheduler {
         let urgency = self.config.policy.order.request(&request, now, due);
         let ticket = Ticket { urgency, sequence: self.arrivals };
         model.rhythm.beat(now);
-        model.uses.bump(now, self.config.use_half_life);
         model.arrived += 1;
         if self.config.fair {
             self.tenants.waits(model.spec.tenant);

@@ -1,59 +1,130 @@
-//! When a model will be asked next: known where its requests come regularly.
+//! When a model is expected to be asked next, from the intervals between its requests.
 
 use sublet_units::Time;
 
 /// The intervals between a model's requests: their mean, and how far they lie from it on average.
+///
+/// Remembered by number, not by time: a model that is asked ten times a second is known anew after a second, one that is
+/// asked ten times a minute after a minute.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Rhythm {
     last: Option<Time>,
     mean: Time,
     deviation: Time,
-    /// Intervals seen, up to [`KNOWN`].
+    /// Intervals seen, up to [`MEMORY`].
     seen: u32,
 }
 
-/// So many intervals tell a rhythm.
-const KNOWN: u32 = 3;
-
 /// An interval counts for one in so many.
-const MEMORY: u64 = 8;
+const MEMORY: u32 = 8;
 
-/// Requests come regularly when intervals deviate by less than this part of their mean. Of exponential intervals, those of
-/// a Poisson process, the mean deviation is 2/e of the mean.
+/// So many intervals tell whether requests come regularly.
+const TELLING: u32 = 3;
+
+/// Requests come regularly when intervals deviate by less than one in so many parts of their mean. Of exponential
+/// intervals, those of a Poisson process, the mean deviation is 2/e of the mean.
 const REGULAR: u64 = 2;
 
-/// A request that is so many deviations overdue shows that the rhythm has ended.
+/// A request that is so many deviations overdue shows that regularity has ended.
 const LOST: u64 = 4;
+
+/// What is asked for the first time is expected again after so long.
+const FIRST: Time = Time::from_secs(30);
 
 impl Rhythm {
     /// A request has come.
     pub fn beat(&mut self, now: Time) {
         let Some(last) = self.last.replace(now) else { return };
-        let gap = now.saturating_sub(last).0;
-        let weight = u64::from(self.seen + 1).min(MEMORY);
-        let off = gap.abs_diff(self.mean.0);
-        self.mean = Time(mix(self.mean.0, gap, weight));
+        let interval = now.saturating_sub(last);
+        let off = Time(interval.0.abs_diff(self.mean.0));
+        self.mean = mix(self.mean, interval, self.weight());
         // The first interval has nothing to deviate from.
         if self.seen > 0 {
-            self.deviation = Time(mix(self.deviation.0, off, (weight - 1).max(1)));
+            self.deviation = mix(self.deviation, off, (self.weight() - 1).max(1));
         }
-        self.seen = (self.seen + 1).min(MEMORY as u32);
+        self.seen = (self.seen + 1).min(MEMORY);
     }
 
-    /// From `now` until the next request is expected, if requests come regularly.
-    pub fn next(&self, now: Time) -> Option<Time> {
-        let (mean, deviation) = (self.mean.0, self.deviation.0);
-        if self.seen < KNOWN || deviation.saturating_mul(REGULAR) >= mean {
-            return None;
+    /// From `now` until the next request is expected; [`Time::MAX`]: never.
+    pub fn next(&self, now: Time) -> Time {
+        let Some(last) = self.last else { return Time::MAX };
+        let since = now.saturating_sub(last);
+        if self.seen == 0 {
+            return since.max(FIRST);
         }
-        let since = now.saturating_sub(self.last?).0;
-        if since > mean.saturating_add(deviation.saturating_mul(LOST)) {
-            return None;
+        match self.is_regular(since) {
+            true => self.mean.saturating_sub(since).max(self.deviation).max(Time(1)),
+            // As long as intervals are on average, or would be were there a request now.
+            false => self.mean.max(mix(self.mean, since, self.weight())).max(Time(1)),
         }
-        Some(Time(mean.saturating_sub(since).max(deviation)))
+    }
+
+    /// From `now` until the next request, if requests come regularly.
+    pub fn next_regular(&self, now: Time) -> Option<Time> {
+        let since = now.saturating_sub(self.last?);
+        self.is_regular(since).then(|| self.mean.saturating_sub(since))
+    }
+
+    fn is_regular(&self, since: Time) -> bool {
+        let Rhythm { mean, deviation, seen, .. } = *self;
+        let latest = Time(deviation.0.saturating_mul(LOST)).saturating_add(mean);
+        seen >= TELLING && deviation.0.saturating_mul(REGULAR) < mean.0 && since <= latest
+    }
+
+    fn weight(&self) -> u32 {
+        (self.seen + 1).min(MEMORY)
     }
 }
 
-fn mix(old: u64, new: u64, weight: u64) -> u64 {
-    ((u128::from(old) * u128::from(weight - 1) + u128::from(new)) / u128::from(weight)) as u64
+/// The mean of `weight - 1` times the old and once the new.
+fn mix(old: Time, new: Time, weight: u32) -> Time {
+    let weight = u64::from(weight);
+    match new.0.checked_sub(old.0) {
+        Some(more) => Time(old.0 + more / weight),
+        None => Time(old.0 - (old.0 - new.0) / weight),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn beats(intervals: &[u64]) -> (Rhythm, Time) {
+        let (mut rhythm, mut now) = (Rhythm::default(), Time::from_secs(1));
+        rhythm.beat(now);
+        for &millis in intervals {
+            now += Time::from_millis(millis);
+            rhythm.beat(now);
+        }
+        (rhythm, now)
+    }
+
+    #[test]
+    fn what_was_never_asked_is_not_expected() {
+        assert_eq!(Rhythm::default().next(Time::from_secs(9)), Time::MAX);
+    }
+
+    #[test]
+    fn regular_requests_are_expected_when_they_are_due() {
+        let (rhythm, now) = beats(&[1000, 1000, 1000, 1000]);
+        assert_eq!(rhythm.next(now + Time::from_millis(400)), Time::from_millis(600));
+        assert_eq!(rhythm.next_regular(now + Time::from_millis(1000)), Some(Time::ZERO));
+        // Overdue by far: as if the next came now, one longer interval after four others.
+        assert_eq!(rhythm.next(now + Time::from_millis(6000)), Time::from_millis(2000));
+        assert_eq!(rhythm.next_regular(now + Time::from_millis(6000)), None);
+    }
+
+    #[test]
+    fn irregular_requests_are_expected_after_the_mean_interval() {
+        let (rhythm, now) = beats(&[100, 1900, 50, 1950]);
+        assert_eq!(rhythm.next_regular(now), None);
+        let next = rhythm.next(now).as_millis_f64();
+        assert!((999.0..1001.0).contains(&next), "{next}");
+    }
+
+    #[test]
+    fn old_intervals_are_forgotten_by_number() {
+        let (rhythm, now) = beats(&[[10_000; 8], [10; 8], [10; 8], [10; 8], [10; 8]].concat());
+        assert!(rhythm.next(now) < Time::from_millis(150));
+    }
 }

@@ -210,7 +210,7 @@ impl Scheduler {
             resident: model.bytes,
             reload: fastest.map_or(Time::ZERO, |rate| rate.time(model.bytes)),
             last_used: model.last_used,
-            uses: model.uses(self.now, self.config.use_half_life),
+            next_use: model.rhythm.next(self.now),
             copies: model.places.usable().count() as u32 + 1,
             run: model.run_times.predict(1),
             is_there: false,

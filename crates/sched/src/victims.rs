@@ -142,7 +142,7 @@ impl Scheduler {
             resident: bytes,
             reload: device.host.rate.time(bytes),
             last_used: model.last_used,
-            uses: model.uses(self.now, self.config.use_half_life),
+            next_use: model.rhythm.next(self.now),
             copies: whole + u32::from(!place.is_usable()),
             run: model.run_times.predict(1),
             is_there: true,

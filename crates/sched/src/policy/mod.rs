@@ -3,6 +3,7 @@
 //! The rules that keep the books right are not here: whatever a part answers, busy and loading models keep their
 //! pages, a load has its pages before it starts, and victims are taken only if they make enough room.
 
+mod attainment;
 mod deepplan;
 mod elastic;
 mod fifo_lru;
@@ -93,6 +94,11 @@ pub trait Order: Send {
         false
     }
 
+    /// Whether that holds for requests of this model now.
+    fn gives_up_on(&self, _: ModelId) -> bool {
+        self.gives_up()
+    }
+
     /// Whether a request that has waited as long as [`Order::patience`] says is put off: it waits for `Config::patience`.
     fn puts_off(&mut self) -> bool {
         false
@@ -168,8 +174,8 @@ pub struct Candidate {
     /// Time to bring those bytes back.
     pub reload: Time,
     pub last_used: Time,
-    /// Recent requests, in 1/1024, each counting half after every half-life.
-    pub uses: u64,
+    /// From now until its next request is expected.
+    pub next_use: Time,
     /// Devices that have the model, this one included.
     pub copies: u32,
     /// What a run takes, if that is known.

@@ -1,5 +1,6 @@
 //! The parts of `sublet`: earliest deadline first, earliest finish, batches within the slack, least worth per byte out.
 
+use super::attainment::Attainment;
 use super::{
     BatchPolicy, Candidate, Eviction, LoadOption, Order, Outcome, Placement, Urgency, Work,
 };
@@ -11,6 +12,7 @@ use sublet_units::{ModelId, Time};
 pub struct EarliestDeadline {
     /// Requests that may be put off, in shares of one.
     allowance: u32,
+    attainment: Attainment,
 }
 
 /// One in so many requests may be put off, and so many at once after good times. Fewer than one in fifty, so that what
@@ -54,12 +56,18 @@ impl Order for EarliestDeadline {
         may
     }
 
-    fn ended(&mut self, _: &Outcome) {
+    fn ended(&mut self, outcome: &Outcome) {
+        self.attainment.note(outcome);
         self.allowance = (self.allowance + 1).min(PUT_OFF_MAX * PUT_OFF_ONE_IN);
     }
 
     fn gives_up(&self) -> bool {
         true
+    }
+
+    /// Late answers are for models that can afford them, or for all where there must be choices.
+    fn gives_up_on(&self, model: ModelId) -> bool {
+        self.attainment.is_met(model) || self.attainment.is_in_distress()
     }
 
     fn defers(&self) -> bool {
@@ -93,8 +101,16 @@ impl Placement for EarliestFinish {
 /// How many times less a further copy is worth than the only one.
 const FURTHER: u64 = 4;
 
-/// One use, as candidates count them.
-const USE: u64 = 1024;
+/// A request, where requests are counted in parts.
+const REQUEST: u64 = 1024;
+
+/// Requests are counted that are expected within this.
+const HORIZON: Time = Time::from_secs(60);
+
+/// Requests that are expected soon, in 1/[`REQUEST`].
+fn uses(candidate: &Candidate) -> u64 {
+    HORIZON.0 * REQUEST / candidate.next_use.0.max(1)
+}
 
 /// What a copy costs: what a run hides of it costs the link only.
 fn cost(candidate: &Candidate) -> Time {
@@ -106,7 +122,7 @@ fn cost(candidate: &Candidate) -> Time {
     reload.saturating_sub(hidden).saturating_add(Time(reload.0 / 4))
 }
 
-/// Reload cost times recent use, for each byte that becomes free.
+/// Reload cost times expected use, for each byte that becomes free.
 pub struct LeastWorth;
 
 impl Eviction for LeastWorth {
@@ -114,9 +130,10 @@ impl Eviction for LeastWorth {
         // Per KiB, so that what is lost fits one word nearly always.
         let kib = (candidate.resident.0 >> 10).max(1);
         let cost = cost(candidate).0;
-        let worth = match cost.checked_mul(candidate.uses) {
+        let uses = uses(candidate);
+        let worth = match cost.checked_mul(uses) {
             Some(lost) => lost / kib,
-            None => cost / kib * candidate.uses,
+            None => cost / kib * uses,
         };
         // One of several copies only shortens queues.
         let worth = match candidate.copies {
@@ -129,8 +146,8 @@ impl Eviction for LeastWorth {
 
     /// Once it is back it is there: however often it is used, one copy is all that taking it away costs.
     fn loss(&self, candidate: &Candidate) -> Time {
-        let used = candidate.uses.min(USE);
-        let loss = (u128::from(cost(candidate).0) * u128::from(used) / u128::from(USE)) as u64;
+        let used = uses(candidate).min(REQUEST);
+        let loss = (u128::from(cost(candidate).0) * u128::from(used) / u128::from(REQUEST)) as u64;
         Time(if candidate.copies > 1 { loss / FURTHER } else { loss })
     }
 
@@ -188,7 +205,7 @@ mod tests {
             resident: Bytes(1 << 30),
             reload: Time(1000),
             last_used: Time::ZERO,
-            uses: 10 * USE,
+            next_use: Time::from_secs(6),
             copies: 1,
             run: Some(Time(400)),
             is_there: true,
@@ -196,6 +213,9 @@ mod tests {
         };
         assert_eq!(LeastWorth.loss(&only), Time(850));
         assert_eq!(LeastWorth.loss(&Candidate { copies: 2, ..only }), Time(212));
-        assert_eq!(LeastWorth.loss(&Candidate { uses: USE / 2, ..only }), Time(425));
+        assert_eq!(
+            LeastWorth.loss(&Candidate { next_use: Time::from_secs(120), ..only }),
+            Time(425)
+        );
     }
 }
