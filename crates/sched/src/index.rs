@@ -1,5 +1,6 @@
 //! The indexes over models: after any change of a model, where it stands in each of them.
 
+use crate::ahead::AHEAD;
 use crate::model::{Candidacy, Front, Model};
 use crate::policy::{Order, Urgency, Work};
 use crate::queue::Entry;
@@ -43,6 +44,9 @@ impl Scheduler {
             if model.indexed.wanting.is_some() {
                 timer.add(front.pressing_at);
             }
+        }
+        if let Some(at) = self.ahead_at(id) {
+            timer.add(at);
         }
         self.timers.set(id, timer.at);
     }
@@ -214,9 +218,8 @@ impl Scheduler {
         }
         let wants = copies == 0 && model.hopeless.is_none();
         // A pinned model comes ahead of requests, but after those of others.
-        let ahead = Urgency { class: u32::MAX, when: Time::MAX };
         let may_come_ahead = model.is_pinned() && model.failures == 0;
-        let urgency = outlook.urgency.or(may_come_ahead.then_some(ahead)).filter(|_| wants);
+        let urgency = outlook.urgency.or(may_come_ahead.then_some(AHEAD)).filter(|_| wants);
         let moved = wanting.rekey(id, &mut model.indexed.wanting, urgency);
         if moved {
             model.indexed.tried = false;

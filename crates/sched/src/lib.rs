@@ -4,6 +4,7 @@
 //! a device only when their run starts. What may differ between schedulers is in [`Policy`]; the rules that keep
 //! memory and requests accounted for are in the state machine itself and hold under any policy.
 
+mod ahead;
 mod claims;
 mod command;
 mod config;

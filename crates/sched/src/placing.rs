@@ -175,6 +175,9 @@ impl Scheduler {
         for (victim, segments) in victims {
             self.evict(device, victim, segments, EvictCause::Room, out);
             self.refresh(victim);
+            if self.config.policy.placement.looks_ahead() {
+                self.ahead.remember(victim);
+            }
         }
     }
 

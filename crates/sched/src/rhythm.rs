@@ -18,12 +18,12 @@ pub(crate) struct Rhythm {
 /// An interval counts for one in so many.
 const MEMORY: u32 = 8;
 
-/// So many intervals tell whether requests come regularly.
-const TELLING: u32 = 3;
+/// From so many intervals, deviating by less than one in so many parts of their mean, it is guessed that requests come
+/// regularly. Of exponential intervals, those of a Poisson process, the mean deviation is 2/e of the mean.
+const GUESSED: (u32, u64) = (3, 2);
 
-/// Requests come regularly when intervals deviate by less than one in so many parts of their mean. Of exponential
-/// intervals, those of a Poisson process, the mean deviation is 2/e of the mean.
-const REGULAR: u64 = 2;
+/// From these it is as good as certain.
+const KNOWN: (u32, u64) = (5, 3);
 
 /// A request that is so many deviations overdue shows that regularity has ended.
 const LOST: u64 = 4;
@@ -52,23 +52,23 @@ impl Rhythm {
         if self.seen == 0 {
             return since.max(FIRST);
         }
-        match self.is_regular(since) {
+        match self.is_regular(since, GUESSED) {
             true => self.mean.saturating_sub(since).max(self.deviation).max(Time(1)),
             // As long as intervals are on average, or would be were there a request now.
             false => self.mean.max(mix(self.mean, since, self.weight())).max(Time(1)),
         }
     }
 
-    /// From `now` until the next request, if requests come regularly.
+    /// From `now` until the next request, where it is known that requests come regularly.
     pub fn next_regular(&self, now: Time) -> Option<Time> {
         let since = now.saturating_sub(self.last?);
-        self.is_regular(since).then(|| self.mean.saturating_sub(since))
+        self.is_regular(since, KNOWN).then(|| self.mean.saturating_sub(since))
     }
 
-    fn is_regular(&self, since: Time) -> bool {
+    fn is_regular(&self, since: Time, (least, part): (u32, u64)) -> bool {
         let Rhythm { mean, deviation, seen, .. } = *self;
         let latest = Time(deviation.0.saturating_mul(LOST)).saturating_add(mean);
-        seen >= TELLING && deviation.0.saturating_mul(REGULAR) < mean.0 && since <= latest
+        seen >= least && deviation.0.saturating_mul(part) < mean.0 && since <= latest
     }
 
     fn weight(&self) -> u32 {
@@ -106,11 +106,11 @@ mod tests {
 
     #[test]
     fn regular_requests_are_expected_when_they_are_due() {
-        let (rhythm, now) = beats(&[1000, 1000, 1000, 1000]);
+        let (rhythm, now) = beats(&[1000, 1000, 1000, 1000, 1000]);
         assert_eq!(rhythm.next(now + Time::from_millis(400)), Time::from_millis(600));
         assert_eq!(rhythm.next_regular(now + Time::from_millis(1000)), Some(Time::ZERO));
-        // Overdue by far: as if the next came now, one longer interval after four others.
-        assert_eq!(rhythm.next(now + Time::from_millis(6000)), Time::from_millis(2000));
+        // Overdue by far: as if the next came now, one longer interval after five others.
+        assert_eq!(rhythm.next(now + Time::from_millis(7000)), Time::from_millis(2000));
         assert_eq!(rhythm.next_regular(now + Time::from_millis(6000)), None);
     }
 

@@ -1,5 +1,6 @@
 //! The state machine: what it remembers, how an event is taken, and what can be seen from outside.
 
+use crate::ahead::Ahead;
 use crate::command::{Command, EvictCause};
 use crate::config::Config;
 use crate::device::Device;
@@ -46,6 +47,8 @@ pub struct Scheduler {
     pub(crate) replan: bool,
     /// Whether something changed that may make a further copy of a model pay.
     pub(crate) respread: bool,
+    /// Models that may be worth bringing back before somebody waits for them.
+    pub(crate) ahead: Ahead,
     pub(crate) tenants: Tenants,
     pub(crate) divider: Divider,
     pub(crate) arrivals: u64,
@@ -73,6 +76,7 @@ impl Scheduler {
             freed: Vec::new(),
             replan: false,
             respread: false,
+            ahead: Ahead::default(),
             tenants: Tenants::default(),
             divider: Divider::default(),
             arrivals: 0,
@@ -109,6 +113,7 @@ impl Scheduler {
         self.place_wanting(out);
         self.fill_lanes(out);
         self.place_spreading(grown, out);
+        self.load_ahead(out);
         self.fill_lanes(out);
         self.timers.settle();
         self.settle_expiries();
@@ -206,6 +211,7 @@ impl Scheduler {
         self.find_fastest();
         self.reassess(out);
         (self.replan, self.respread) = (true, true);
+        self.ahead.look();
     }
 
     fn lose_device(&mut self, id: DeviceId, out: &mut Vec<Command>) {
@@ -290,12 +296,14 @@ impl Scheduler {
             device.tenants.remove(id);
         }
         (self.replan, self.respread) = (true, true);
+        self.ahead.look();
         out.push(Command::ModelGone { model: id });
     }
 
     /// Notes that memory or a link has become free on a device.
     pub(crate) fn note_freed(&mut self, id: DeviceId) {
         self.replan = true;
+        self.ahead.look();
         let device = &mut self.devices[id];
         if !std::mem::replace(&mut device.freed, true) {
             self.freed.push(id);

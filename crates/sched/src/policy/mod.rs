@@ -158,6 +158,11 @@ pub trait Placement: Send {
         0
     }
 
+    /// Whether models are loaded before somebody waits for them.
+    fn looks_ahead(&self) -> bool {
+        false
+    }
+
     /// Whether to load one more copy of a model. `stay`: the time from now until what waits for it could be done where
     /// the model is; `copy`: on a new device, copying included.
     fn spreads(&self, stay: Time, copy: Time) -> bool;

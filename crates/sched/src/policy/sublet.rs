@@ -88,6 +88,10 @@ impl Placement for EarliestFinish {
         (0..options.len()).min_by_key(|&at| options[at].finish.saturating_add(options[at].regret))
     }
 
+    fn looks_ahead(&self) -> bool {
+        true
+    }
+
     fn spreads(&self, stay: Time, copy: Time) -> bool {
         copy < stay
     }

@@ -1,5 +1,6 @@
 //! What the scheduler commands in given states, one rule at a time, as text.
 
+mod ahead;
 mod deepplan;
 mod faults;
 mod fifo_lru;

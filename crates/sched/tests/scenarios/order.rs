@@ -95,3 +95,41 @@ fn while_all_can_be_in_time_the_oldest_goes_first() {
         30 finished r3 => run r4 d0.l0 m1 q3",
     );
 }
+
+/// Late requests of a model that meets its objective go after those that can be in time, but they keep their turn once too
+/// many of that model's have been late.
+#[test]
+fn a_model_that_was_late_too_often_is_not_made_to_wait_again() {
+    check(
+        Sublet,
+        "0 device d0 pages=2
+         0 model m0 pages=1 profile=1x10
+         0 model m1 pages=1 profile=1x10
+         0 ask q1 m0 deadline=1000 => load s1 d0 m0 0..1; run r1 d0.l0 m0 q1 cold
+         1 loaded s1 0
+        11 finished r1
+        20 ask q2 m1 deadline=1000 => load s2 d0 m1 0..1; run r2 d0.l0 m1 q2 cold
+        21 loaded s2 0
+        31 finished r2
+       100 ask q3 m1 deadline=200 => run r3 d0.l0 m1 q3
+       101 ask q4 m0 deadline=109
+       102 ask q5 m1 deadline=121
+       110 finished r3 => run r4 d0.l0 m1 q5
+       111 wake
+       120 finished r4 => run r5 d0.l0 m0 q4
+       130 finished r5
+       200 ask q6 m1 deadline=300 => run r6 d0.l0 m1 q6
+       201 ask q7 m0 deadline=209
+       202 ask q8 m1 deadline=221
+       210 finished r6 => run r7 d0.l0 m1 q8
+       211 wake
+       220 finished r7 => run r8 d0.l0 m0 q7
+       230 finished r8
+       300 ask q9 m1 deadline=400 => run r9 d0.l0 m1 q9
+       301 ask q10 m0 deadline=309
+       302 ask q11 m1 deadline=321
+       310 finished r9 => run r10 d0.l0 m0 q10
+       311 wake
+       320 finished r10 => run r11 d0.l0 m1 q11",
+    );
+}
