@@ -129,7 +129,7 @@ fn a_model_that_was_late_too_often_is_not_made_to_wait_again() {
        301 ask q10 m0 deadline=309
        302 ask q11 m1 deadline=321
        310 finished r9 => run r10 d0.l0 m0 q10
-       311.1 wake
+       311.000001 wake
        320 finished r10 => run r11 d0.l0 m1 q11",
     );
 }
