@@ -24,8 +24,8 @@ pub enum Preset {
     DeepPlanServer,
     /// As gpulet (ATC 2022) does: devices divided into partitions by rate and deadline, every 20 s anew.
     Gpulet,
-    /// Least slack among what can still be in time, loads overlapped with runs and copied from peers, batches within
-    /// the slack, eviction by worth per byte.
+    /// Earliest deadline among what can still be in time, late requests by their model's attainment, loads overlapped with
+    /// runs, copied from peers and made ahead, batches within the slack, eviction by worth per byte.
     #[default]
     Sublet,
 }

@@ -7,7 +7,8 @@ use super::{
 use crate::event::{Batching, Request};
 use sublet_units::{ModelId, Time};
 
-/// By priority, then by deadline. What cannot meet it any more goes after all that can, and a tenant that has had more than its share after those that have not.
+/// By priority, then by deadline. What cannot meet it any more goes after all that can, where its model can afford it, and a
+/// tenant that has had more than its share after those that have not.
 #[derive(Default)]
 pub struct EarliestDeadline {
     /// Requests that may be put off, in shares of one.
@@ -137,7 +138,7 @@ impl Eviction for LeastWorth {
         let uses = uses(candidate);
         let worth = match cost.checked_mul(uses) {
             Some(lost) => lost / kib,
-            None => cost / kib * uses,
+            None => (cost / kib).saturating_mul(uses),
         };
         // One of several copies only shortens queues.
         let worth = match candidate.copies {
