@@ -45,8 +45,10 @@ impl Scheduler {
                 timer.add(front.pressing_at);
             }
         }
-        if let Some(at) = self.ahead_at(id) {
-            timer.add(at);
+        match self.ahead_at(id) {
+            Some(at) if at > self.now => timer.add(at),
+            Some(_) => self.ahead.remember(id),
+            None => {}
         }
         self.timers.set(id, timer.at);
     }

@@ -93,6 +93,7 @@ impl Scheduler {
             let spared = channel.rate.time(model.bytes);
             let place = model.places.get_mut(device_id).expect("the place of a load");
             place.load = None;
+            place.awaited = !model.queue.is_empty();
             place.spared_until = now.saturating_add(spared);
             model.failures = 0;
             model.avoid = None;

@@ -77,6 +77,8 @@ pub(crate) struct Place {
     pub rollback: Option<u32>,
     /// Loaded, and no run has started since.
     pub fresh: bool,
+    /// Somebody waited for it when its last load ended.
+    pub awaited: bool,
     /// Until then it is spared while requests wait for it, so that loading it was not in vain.
     pub spared_until: Time,
     /// Its key in the device's index of startable models.

@@ -1,9 +1,10 @@
 //! Dividing devices between models, for policies that do.
 
+use crate::ahead::AHEAD;
 use crate::command::Command;
 use crate::device::Lane;
 use crate::event::Batching;
-use crate::policy::{Demand, LanePlan, Urgency};
+use crate::policy::{Demand, LanePlan};
 use crate::scheduler::Scheduler;
 use crate::victims::Reach;
 use sublet_units::{DeviceId, ModelId, Time};
@@ -16,7 +17,7 @@ pub(crate) struct Divider {
     /// Devices that wait for their runs to end.
     pending: Vec<DeviceId>,
     /// Models that the division wants on a device where they are not.
-    ahead: Vec<(ModelId, DeviceId)>,
+    missing: Vec<(ModelId, DeviceId)>,
 }
 
 impl Scheduler {
@@ -77,7 +78,7 @@ impl Scheduler {
                 model.queue.rebatch(own);
             }
         }
-        self.divider.ahead.clear();
+        self.divider.missing.clear();
         for (&device_id, lanes) in devices.iter().zip(plan) {
             for served in lanes.iter().flat_map(|lane| &lane.models) {
                 let model = &mut self.models[served.model];
@@ -88,7 +89,7 @@ impl Scheduler {
                 if model.spec.batching.is_some() {
                     model.queue.rebatch(served.batching);
                 }
-                self.divider.ahead.push((served.model, device_id));
+                self.divider.missing.push((served.model, device_id));
             }
             self.devices[device_id].redivided = Some(lanes);
             if !self.divider.pending.contains(&device_id) {
@@ -119,7 +120,7 @@ impl Scheduler {
 
     /// Divides devices whose runs have ended, and brings models to where the division wants them.
     pub(crate) fn redivide(&mut self, out: &mut Vec<Command>) {
-        if self.divider.pending.is_empty() && self.divider.ahead.is_empty() {
+        if self.divider.pending.is_empty() && self.divider.missing.is_empty() {
             return;
         }
         for id in std::mem::take(&mut self.divider.pending) {
@@ -141,16 +142,16 @@ impl Scheduler {
             self.note_open(id);
             self.respread = true;
         }
-        self.bring_ahead(out);
+        self.bring_missing(out);
     }
 
     /// Loads what a division wants on a device where it is not, while nobody waits for a load, in the room of models that
     /// nobody waits for and that are worth less.
-    fn bring_ahead(&mut self, out: &mut Vec<Command>) {
+    fn bring_missing(&mut self, out: &mut Vec<Command>) {
         if !self.wanting.is_empty() || !self.replan {
             return;
         }
-        for (id, device_id) in std::mem::take(&mut self.divider.ahead) {
+        for (id, device_id) in std::mem::take(&mut self.divider.missing) {
             let (Some(model), Some(device)) = (self.models.get(id), self.devices.get(device_id))
             else {
                 continue;
@@ -159,14 +160,13 @@ impl Scheduler {
             if is_there || model.removed || model.spec.segments.is_empty() || model.failures > 0 {
                 continue;
             }
-            let first = Urgency { class: u32::MAX, when: Time::MAX };
-            if !device.host.loads.is_empty() || !self.may_load(device_id, device, id, first) {
-                self.divider.ahead.push((id, device_id));
+            if !device.host.loads.is_empty() || !self.may_load(device_id, device, id, AHEAD) {
+                self.divider.missing.push((id, device_id));
                 continue;
             }
             let worth = self.worth_of_copy(id);
             let reach = Reach::IdleBelow(worth);
-            if let Some((option, victims)) = self.place(id, first, reach, &[device_id]) {
+            if let Some((option, victims)) = self.place(id, AHEAD, reach, &[device_id]) {
                 self.make_room(device_id, victims, out);
                 self.load(device_id, id, option.source, out);
             }

@@ -60,6 +60,11 @@ impl Scheduler {
         }
         let links = self.devices.len() as u64;
         let load = |id: ModelId| Time(rate.time(self.models[id].bytes).0 / links);
+        // What would be late even alone, and keeps its turn all the same.
+        let is_past = |id: ModelId| {
+            let alone = self.now.saturating_add(load(id)).saturating_add(self.run_time(id));
+            self.front(id).is_some_and(|front| alone > self.models[id].queue.due(front.first))
+        };
         let (ahead, rest) = wanting.split_at_mut(starved);
         let rest = &mut rest[..equal];
         let mut end = self.now;
@@ -75,14 +80,15 @@ impl Scheduler {
             end = end.saturating_add(load(id));
             let due =
                 self.front(id).map_or(Time::MAX, |front| self.models[id].queue.due(front.first));
-            if end.saturating_add(self.run_time(id)) <= due {
+            if end.saturating_add(self.run_time(id)) <= due || is_past(id) {
                 continue;
             }
             let gain = |&at: &usize| {
                 let rows = self.models[rest[at]].queue.len() as u128;
                 rows * 1_000_000_000 / u128::from(load(rest[at]).0.max(1))
             };
-            let least = (0..kept).rev().min_by_key(gain).expect("one was just kept");
+            let least = (0..kept).rev().filter(|&at| !is_past(rest[at])).min_by_key(gain);
+            let least = least.expect("one was just kept");
             end = end.saturating_sub(load(rest[least]));
             rest[least..kept + back].rotate_left(1);
             kept -= 1;
@@ -175,9 +181,6 @@ impl Scheduler {
         for (victim, segments) in victims {
             self.evict(device, victim, segments, EvictCause::Room, out);
             self.refresh(victim);
-            if self.config.policy.placement.looks_ahead() {
-                self.ahead.remember(victim);
-            }
         }
     }
 

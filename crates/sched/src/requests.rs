@@ -68,9 +68,6 @@ impl Scheduler {
             }
             self.replan = true;
             self.refresh(model);
-            if self.is_due_ahead(model) {
-                self.ahead.remember(model);
-            }
         }
     }
 

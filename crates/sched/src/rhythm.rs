@@ -28,6 +28,12 @@ const KNOWN: (u32, u64) = (5, 3);
 /// A request that is so many deviations overdue shows that regularity has ended.
 const LOST: u64 = 4;
 
+/// Nothing deviates by less than one in so many parts of its mean.
+const EXACT: u64 = 32;
+
+/// So many deviations early come few.
+const EARLY: u64 = 2;
+
 /// What is asked for the first time is expected again after so long.
 const FIRST: Time = Time::from_secs(30);
 
@@ -59,16 +65,19 @@ impl Rhythm {
         }
     }
 
-    /// From `now` until the next request, where it is known that requests come regularly.
-    pub fn next_regular(&self, now: Time) -> Option<Time> {
+    /// From `now` until the next request may come, where it is known that requests come regularly: few come sooner.
+    pub fn soonest(&self, now: Time) -> Option<Time> {
         let since = now.saturating_sub(self.last?);
-        self.is_regular(since, KNOWN).then(|| self.mean.saturating_sub(since))
+        let early = Time(self.deviation.0 * EARLY);
+        self.is_regular(since, KNOWN).then(|| self.mean.saturating_sub(early).saturating_sub(since))
     }
 
     fn is_regular(&self, since: Time, (least, part): (u32, u64)) -> bool {
         let Rhythm { mean, deviation, seen, .. } = *self;
-        let latest = Time(deviation.0.saturating_mul(LOST)).saturating_add(mean);
-        seen >= least && deviation.0.saturating_mul(part) < mean.0 && since <= latest
+        let grace = Time(deviation.0.max(mean.0 / EXACT).saturating_mul(LOST));
+        seen >= least
+            && deviation.0.saturating_mul(part) < mean.0
+            && since <= mean.saturating_add(grace)
     }
 
     fn weight(&self) -> u32 {
@@ -108,16 +117,16 @@ mod tests {
     fn regular_requests_are_expected_when_they_are_due() {
         let (rhythm, now) = beats(&[1000, 1000, 1000, 1000, 1000]);
         assert_eq!(rhythm.next(now + Time::from_millis(400)), Time::from_millis(600));
-        assert_eq!(rhythm.next_regular(now + Time::from_millis(1000)), Some(Time::ZERO));
+        assert_eq!(rhythm.soonest(now + Time::from_millis(1000)), Some(Time::ZERO));
         // Overdue by far: as if the next came now, one longer interval after five others.
         assert_eq!(rhythm.next(now + Time::from_millis(7000)), Time::from_millis(2000));
-        assert_eq!(rhythm.next_regular(now + Time::from_millis(6000)), None);
+        assert_eq!(rhythm.soonest(now + Time::from_millis(6000)), None);
     }
 
     #[test]
     fn irregular_requests_are_expected_after_the_mean_interval() {
         let (rhythm, now) = beats(&[100, 1900, 50, 1950]);
-        assert_eq!(rhythm.next_regular(now), None);
+        assert_eq!(rhythm.soonest(now), None);
         let next = rhythm.next(now).as_millis_f64();
         assert!((999.0..1001.0).contains(&next), "{next}");
     }

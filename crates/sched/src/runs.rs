@@ -93,7 +93,8 @@ impl Scheduler {
         let place = model.places.get_mut(device_id).expect("the place of a startable model");
         assert!(place.is_usable(), "{model_id} is not run on what a failed load left");
         let stalls = !place.whole;
-        let cold = std::mem::take(&mut place.fresh) || stalls;
+        let cold = stalls || place.fresh && place.awaited;
+        place.fresh = false;
         place.running += 1;
         model.running += 1;
         model.last_used = now;

@@ -47,7 +47,7 @@ pub struct Scheduler {
     pub(crate) replan: bool,
     /// Whether something changed that may make a further copy of a model pay.
     pub(crate) respread: bool,
-    /// Models that may be worth bringing back before somebody waits for them.
+    /// Models to be brought back before somebody waits for them.
     pub(crate) ahead: Ahead,
     pub(crate) tenants: Tenants,
     pub(crate) divider: Divider,
@@ -110,6 +110,9 @@ impl Scheduler {
         }
         self.ring(out);
         self.redivide(out);
+        if self.config.policy.order.turned() {
+            self.refresh_fronts();
+        }
         self.place_wanting(out);
         self.fill_lanes(out);
         self.place_spreading(grown, out);
@@ -187,6 +190,11 @@ impl Scheduler {
             return;
         }
         self.config.policy.order.review(self.now);
+        self.refresh_fronts();
+    }
+
+    /// Asks the policy anew about all that waits.
+    fn refresh_fronts(&mut self) {
         for id in self.models.ids().to_vec() {
             if self.models[id].front.is_some() {
                 self.refresh(id);
@@ -289,6 +297,7 @@ impl Scheduler {
         }
         self.refresh(id);
         self.timers.set(id, None);
+        self.ahead.forget(id);
         let model = self.models.remove(id).expect("the model that goes");
         for (device, _) in model.places.iter() {
             let device = &mut self.devices[*device];

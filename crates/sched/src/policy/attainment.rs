@@ -26,11 +26,13 @@ pub(super) struct Attainment {
     models: Vec<Part>,
     all: Part,
     in_distress: bool,
+    /// Distress has begun or ended.
+    turned: bool,
 }
 
 impl Default for Attainment {
     fn default() -> Self {
-        Attainment { models: Vec::new(), all: ALL, in_distress: false }
+        Attainment { models: Vec::new(), all: ALL, in_distress: false, turned: false }
     }
 }
 
@@ -43,10 +45,16 @@ impl Attainment {
         let in_time = outcome.in_time();
         fade(&mut self.models[index], WINDOW, in_time);
         fade(&mut self.all, WINDOW_OF_ALL, in_time);
-        self.in_distress = match self.in_distress {
+        let in_distress = match self.in_distress {
             true => self.all < OBJECTIVE,
             false => self.all < DISTRESS,
         };
+        self.turned |= in_distress != std::mem::replace(&mut self.in_distress, in_distress);
+    }
+
+    /// Whether distress has begun or ended since this was asked last.
+    pub fn turned(&mut self) -> bool {
+        std::mem::take(&mut self.turned)
     }
 
     /// Whether a model meets its objective, so that it can afford a late answer.

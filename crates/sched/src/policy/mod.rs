@@ -107,6 +107,11 @@ pub trait Order: Send {
     /// A request has ended.
     fn ended(&mut self, _: &Outcome) {}
 
+    /// Whether urgencies of all models have changed since this was asked last.
+    fn turned(&mut self) -> bool {
+        false
+    }
+
     /// When urgencies of models change without an event of theirs.
     fn review_at(&self) -> Time {
         Time::MAX

@@ -66,6 +66,10 @@ impl Order for EarliestDeadline {
         true
     }
 
+    fn turned(&mut self) -> bool {
+        self.attainment.turned()
+    }
+
     /// Late answers are for models that can afford them, or for all where there must be choices.
     fn gives_up_on(&self, model: ModelId) -> bool {
         self.attainment.is_met(model) || self.attainment.is_in_distress()

@@ -133,3 +133,26 @@ fn a_model_that_was_late_too_often_is_not_made_to_wait_again() {
        320 finished r10 => run r11 d0.l0 m1 q11",
     );
 }
+
+/// The same for models that must be loaded first.
+#[test]
+fn a_model_that_was_late_too_often_keeps_its_turn_at_the_link() {
+    check(
+        Sublet,
+        "0 device d0 pages=1
+         0 model m0 pages=1 profile=1x10
+         0 model m1 pages=1 profile=1x10
+         0 model m2 pages=1 profile=1x10
+         0 ask q1 m0 deadline=1 => load s1 d0 m0 0..1; run r1 d0.l0 m0 q1 cold
+         1 loaded s1 0
+        10 finished r1
+        20 ask q2 m0 deadline=21 => run r2 d0.l0 m0 q2
+        30 finished r2
+        40 ask q3 m1 deadline=90 => evict d0 m0 0..1 Room; load s2 d0 m1 0..1; run r3 d0.l0 m1 q3 cold
+        41 loaded s2 0
+        42 ask q4 m0 deadline=59
+        43 ask q5 m2 deadline=99
+        48 wake
+        50 finished r3 => evict d0 m1 0..1 Room; load s3 d0 m0 0..1; run r4 d0.l0 m0 q4 cold",
+    );
+}
