@@ -41,8 +41,22 @@ impl Scheduler {
             self.set_back(&mut wanting[..count]);
             self.advance_late(&mut wanting[..count]);
         }
+        self.try_again(&wanting[..count]);
         for &id in &wanting[..count] {
             self.place_wanted(id, &freed, out);
+        }
+    }
+
+    /// Where a model is tried for the first time, those before it are tried again: a link may have come close enough to
+    /// its end without an event, and is theirs first.
+    fn try_again(&mut self, wanting: &[ModelId]) {
+        let is_new = |id: &ModelId| !self.models[*id].indexed.tried;
+        let Some(last) = wanting.iter().rposition(is_new) else { return };
+        let takes = |device: &Device| device.host.takes(self.now, self.config.loads_max);
+        if last > 0 && self.devices.values().any(takes) {
+            for &id in &wanting[..last] {
+                self.models[id].indexed.tried = false;
+            }
         }
     }
 

@@ -257,3 +257,19 @@ fn a_second_copy_is_made_only_where_it_finishes_earlier() {
         13 finished r2 => run r4 d0.l0 m0 q3",
     );
 }
+
+/// The link is nearly done when the third model is asked for: its next load is that of the second.
+#[test]
+fn a_later_model_does_not_overtake_at_the_end_of_a_load() {
+    check(
+        Sublet,
+        "0 device d0 pages=9
+         0 model m0 pages=3
+         0 model m1 pages=3
+         0 model m2 pages=3
+         0 ask q1 m0 => load s1 d0 m0 0..1
+         1 ask q2 m1
+         2.5 ask q3 m2 => load s2 d0 m1 0..1
+         3 loaded s1 0 => run r1 d0.l0 m0 q1 cold",
+    );
+}
