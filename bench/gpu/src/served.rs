@@ -163,12 +163,13 @@ pub fn host_bytes() -> Result<u64> {
     Ok(kib * 1024)
 }
 
-/// Memory in use on the first GPU, as `nvidia-smi` says; `None` where there is none.
+/// Memory in use on all GPUs, as `nvidia-smi` says; `None` where there is none.
 pub fn gpu_bytes() -> Option<u64> {
-    let arguments = ["--query-gpu=memory.used", "--format=csv,noheader,nounits", "--id=0"];
+    let arguments = ["--query-gpu=memory.used", "--format=csv,noheader,nounits"];
     let output = Command::new("nvidia-smi").args(arguments).output().ok()?;
-    let mib: u64 = String::from_utf8(output.stdout).ok()?.trim().parse().ok()?;
-    Some(mib << 20)
+    let text = String::from_utf8(output.stdout).ok()?;
+    let mib: Option<Vec<u64>> = text.lines().map(|line| line.trim().parse().ok()).collect();
+    mib.filter(|mib| !mib.is_empty()).map(|mib| mib.iter().sum::<u64>() << 20)
 }
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ pub struct Config {
     pub load_tries: u32,
     /// How long a run is taken to last before one was seen; only weighs choices.
     pub run_guess: Time,
-    /// A model's use counts half after this long.
+    /// What a tenant has had of compute counts half after this long.
     pub use_half_life: Time,
     /// Lanes of a device that are used at most, while it is not divided.
     pub lanes_max: u32,

@@ -8,9 +8,9 @@ use crate::scheduler::Scheduler;
 use crate::victims::Reach;
 use sublet_units::{DeviceId, ModelId, Time};
 
-/// How long a device's models are taken to be worth what they were, as a part of the half-life of their use: meanwhile
-/// they lose a hundredth of it.
-const REMEMBERED: u64 = 64;
+/// How long a device's models are taken to be worth what they were. What is asked regularly may be worth several times as
+/// much or as little meanwhile; a search for room then finds none, or is not made.
+const REMEMBERED: Time = Time::from_millis(500);
 
 /// Waiting for this part of what the deadline allows is worth some effort.
 const NOTABLE: u64 = 2;
@@ -177,7 +177,7 @@ impl Scheduler {
             sum += *pages;
             *pages = sum;
         }
-        let until = self.now.saturating_add(Time(self.config.use_half_life.0 / REMEMBERED));
+        let until = self.now.saturating_add(REMEMBERED);
         self.devices[device_id].appraisal = Appraisal { until, pages, least_loss };
     }
 
