@@ -52,8 +52,10 @@ impl Scheduler {
     fn try_again(&mut self, wanting: &[ModelId]) {
         let is_new = |id: &ModelId| !self.models[*id].indexed.tried;
         let Some(last) = wanting.iter().rposition(is_new) else { return };
-        let takes = |device: &Device| device.host.takes(self.now, self.config.loads_max);
-        if last > 0 && self.devices.values().any(takes) {
+        let ends_soon = |device: &Device| {
+            !device.host.loads.is_empty() && device.host.takes(self.now, self.config.loads_max)
+        };
+        if last > 0 && self.devices.values().any(ends_soon) {
             for &id in &wanting[..last] {
                 self.models[id].indexed.tried = false;
             }
