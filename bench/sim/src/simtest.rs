@@ -49,13 +49,14 @@ pub fn run(seeds: Range<u64>, presets: &[Preset]) -> Result<()> {
             println!("{preset}: only {count} {name}");
         }
         println!(
-            "{preset}: {} requests, {} runs, {} cold, {} loads ({} from peers), {} evictions, {} failed loads, \
+            "{preset}: {} requests, {} runs, {} cold, {} loads ({} from peers, {} ahead), {} evictions, {} failed loads, \
              {} lost devices, {} events, {} worlds repeated, hash {:016x}",
             sum.tally.requests,
             sum.tally.runs,
             sum.tally.cold,
             sum.tally.loads,
             sum.tally.peer_loads,
+            sum.tally.ahead_loads,
             sum.tally.evictions,
             sum.tally.failed_loads,
             sum.tally.lost_devices,

@@ -40,6 +40,17 @@ fn worlds_that_failed_once_fail_no_more() {
     }
 }
 
+/// Only pinned models are loaded by other presets before somebody asks for them.
+#[test]
+fn worlds_with_regular_requests_make_sublet_load_ahead() {
+    let ahead = |preset| -> u64 {
+        let seeds = (6..200).step_by(9);
+        seeds.map(|seed| fuzz(preset, seed, Fault::None).unwrap().tally.ahead_loads).sum()
+    };
+    let (sublet, fifo) = (ahead(Preset::Sublet), ahead(Preset::FifoLru));
+    assert!(sublet > fifo + 20, "{sublet} loads ahead, {fifo} of pinned models");
+}
+
 #[test]
 fn a_seed_replays_bit_for_bit() {
     for preset in Preset::ALL {

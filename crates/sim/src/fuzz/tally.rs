@@ -14,6 +14,8 @@ pub struct Tally {
     pub loads: u64,
     pub partial_loads: u64,
     pub peer_loads: u64,
+    /// Loads of models that no request waited for.
+    pub ahead_loads: u64,
     pub evictions: u64,
     pub failed_loads: u64,
     pub expired: u64,
@@ -29,7 +31,13 @@ pub struct Tally {
 impl Observe for Tally {
     const WATCHES: bool = true;
 
-    fn stepped(&mut self, _: Time, event: &Event, commands: &[Command], _: &Scheduler) -> Checked {
+    fn stepped(
+        &mut self,
+        _: Time,
+        event: &Event,
+        commands: &[Command],
+        scheduler: &Scheduler,
+    ) -> Checked {
         match event {
             Event::Arrived(_) => self.requests += 1,
             Event::LoadFailed { .. } => self.failed_loads += 1,
@@ -38,7 +46,10 @@ impl Observe for Tally {
         }
         for command in commands {
             match command {
-                Command::Load { segments, source, .. } => {
+                Command::Load { segments, source, model: loaded, .. } => {
+                    let runs = |command: &Command| matches!(command, Command::Run { model, .. } if model == loaded);
+                    let is_asked = scheduler.waiting_for(*loaded) > 0 || commands.iter().any(runs);
+                    self.ahead_loads += u64::from(!is_asked);
                     self.loads += 1;
                     self.partial_loads += u64::from(segments.start > 0);
                     self.peer_loads += u64::from(*source != Source::Host);
@@ -72,6 +83,7 @@ impl AddAssign for Tally {
         self.loads += other.loads;
         self.partial_loads += other.partial_loads;
         self.peer_loads += other.peer_loads;
+        self.ahead_loads += other.ahead_loads;
         self.evictions += other.evictions;
         self.failed_loads += other.failed_loads;
         self.expired += other.expired;
