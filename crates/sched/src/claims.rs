@@ -49,7 +49,7 @@ impl Scheduler {
             if let Some(claim) = self.claim_on(device_id, wish) {
                 if let Some(other) = self.devices[device_id].claim.replace(claim) {
                     let indexed = &mut self.models[other.model].indexed;
-                    (indexed.claim, indexed.tried) = (None, false);
+                    (indexed.claim, indexed.tried) = (None, None);
                 }
                 self.models[id].indexed.claim = Some(device_id);
                 return;

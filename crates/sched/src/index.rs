@@ -224,7 +224,7 @@ impl Scheduler {
         let urgency = outlook.urgency.or(may_come_ahead.then_some(AHEAD)).filter(|_| wants);
         let moved = wanting.rekey(id, &mut model.indexed.wanting, urgency);
         if moved {
-            model.indexed.tried = false;
+            model.indexed.tried = None;
             self.replan = true;
         }
         let spreads = outlook.starts

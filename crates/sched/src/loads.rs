@@ -143,7 +143,7 @@ impl Scheduler {
         if fatal {
             model.banned.insert(device_id);
         }
-        model.indexed.tried = false;
+        model.indexed.tried = None;
         self.revalue(id);
         self.end_lending(id, source.peer());
         self.note_freed(device_id);
@@ -307,7 +307,7 @@ impl Scheduler {
             self.unassign(id);
             let hopeless = self.despair(id);
             let model = &mut self.models[id];
-            (model.hopeless, model.indexed.tried) = (hopeless, false);
+            (model.hopeless, model.indexed.tried) = (hopeless, None);
             match hopeless {
                 Some(reason) => {
                     self.reject_all(id, reason, out);

@@ -51,8 +51,8 @@ pub(crate) struct Indexed {
     pub claim: Option<DeviceId>,
     /// It might profit from one more copy.
     pub spreads: Option<Urgency>,
-    /// No device could take it when it was tried last; only those that changed since need be tried.
-    pub tried: bool,
+    /// The round in which no device could take it. In the next one, only those that changed since need be tried.
+    pub tried: Option<u64>,
     /// Until then, while what waits is served before `spread_copy`, no copy would serve it earlier.
     pub spread_until: Time,
     pub spread_copy: Time,

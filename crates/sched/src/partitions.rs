@@ -98,7 +98,7 @@ impl Scheduler {
         }
         for id in self.models.ids().to_vec() {
             self.unassign(id);
-            self.models[id].indexed.tried = false;
+            self.models[id].indexed.tried = None;
             self.refresh(id);
         }
         self.replan = true;

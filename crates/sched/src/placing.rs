@@ -26,6 +26,7 @@ impl Scheduler {
         for &device in &self.freed {
             self.devices[device].freed = false;
         }
+        self.round += 1;
         if self.wanting.is_empty() {
             self.freed.clear();
             return;
@@ -50,14 +51,14 @@ impl Scheduler {
     /// Where a model is tried for the first time, those before it are tried again: a link may have come close enough to
     /// its end without an event, and is theirs first.
     fn try_again(&mut self, wanting: &[ModelId]) {
-        let is_new = |id: &ModelId| !self.models[*id].indexed.tried;
+        let is_new = |id: &ModelId| self.models[*id].indexed.tried.is_none();
         let Some(last) = wanting.iter().rposition(is_new) else { return };
         let ends_soon = |device: &Device| {
             !device.host.loads.is_empty() && device.host.takes(self.now, self.config.loads_max)
         };
         if last > 0 && self.devices.values().any(ends_soon) {
             for &id in &wanting[..last] {
-                self.models[id].indexed.tried = false;
+                self.models[id].indexed.tried = None;
             }
         }
     }
@@ -146,7 +147,9 @@ impl Scheduler {
         };
         let presses = self.front(id).is_some_and(|front| front.pressing_at <= self.now);
         let reach = if presses { Reach::LessUrgent(urgency) } else { Reach::Idle };
-        let tried = std::mem::replace(&mut self.models[id].indexed.tried, true);
+        // Of a model that was not among the first last time, nobody knows what was freed since it was.
+        let tried = self.models[id].indexed.tried.replace(self.round);
+        let tried = tried.is_some_and(|round| round + 1 >= self.round);
         let all;
         let scope = match tried {
             true => freed,
@@ -292,10 +295,11 @@ impl Scheduler {
         let loads_max = self.config.loads_max;
         let takes_peers = self.config.copies_peers && device.peer.takes(self.now, loads_max);
         (device.host.takes(self.now, loads_max) || takes_peers)
+            // Of equals the first in the ranking, or the claim of one far behind would keep all before it from loading.
             && device
                 .claim
                 .as_ref()
-                .is_none_or(|claim| claim.model == id || urgency < claim.urgency)
+                .is_none_or(|claim| claim.model == id || (urgency, id) < (claim.urgency, claim.model))
             && model.may_go_to(device_id)
             && !model.places.get(device_id).is_some_and(is_there)
             && self.suits(device_id, id)

@@ -64,7 +64,7 @@ impl Scheduler {
         }
         while let Some(model) = self.timers.pop_due(self.now) {
             if let Some(model) = self.models.get_mut(model) {
-                model.indexed.tried = false;
+                model.indexed.tried = None;
             }
             self.replan = true;
             self.refresh(model);

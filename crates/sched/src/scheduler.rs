@@ -43,6 +43,8 @@ pub struct Scheduler {
     pub(crate) open: Vec<DeviceId>,
     /// Devices where memory or a link became free since loads were planned last.
     pub(crate) freed: Vec<DeviceId>,
+    /// How often devices were looked for, for models that are nowhere.
+    pub(crate) round: u64,
     /// Whether something changed that may allow to load a wanting model.
     pub(crate) replan: bool,
     /// Whether something changed that may make a further copy of a model pay.
@@ -74,6 +76,7 @@ impl Scheduler {
             spreading: Ranking::default(),
             open: Vec::new(),
             freed: Vec::new(),
+            round: 0,
             replan: false,
             respread: false,
             ahead: Ahead::default(),
@@ -242,7 +245,7 @@ impl Scheduler {
                 model.running -= place.running;
             }
             model.banned.remove(&id);
-            model.indexed.tried = false;
+            model.indexed.tried = None;
         }
         for loading in lost.loads() {
             self.end_lending(loading.model, loading.source.peer());
