@@ -1,7 +1,7 @@
 //! Tests in processes that may crash: after a fault a CUDA context is lost to its process, and the tests that follow must
 //! not suffer for it. A parent hands out names, its children answer with outcomes.
 
-use crate::Common;
+use crate::{Common, with_memory};
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
@@ -115,7 +115,7 @@ fn run_share(arguments: &[String], share: &[String]) -> Result<Vec<(String, Outc
 pub fn child(common: &Common, test: impl Fn(&str, &OnDevice) -> Outcome) -> Result<()> {
     // A panic is an outcome here, and reported as one.
     panic::set_hook(Box::new(|_| {}));
-    let device = common.with_memory(sublet_units::Bytes::from_mib(512));
+    let device = with_memory(&common.device, sublet_units::Bytes::from_mib(512));
     let target = OnDevice::new(Direct::new(common.open(&device)?));
     for name in std::io::stdin().lock().lines() {
         let name = name?;

@@ -19,7 +19,7 @@ use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 use std::sync::Arc;
 use sublet_device::Device;
-use sublet_devices::{OpenOptions, Tracer};
+use sublet_devices::{OpenOptions, Opened, Tracer};
 use sublet_units::Bytes;
 
 #[derive(Parser)]
@@ -77,23 +77,19 @@ impl Common {
 
     /// The same, with what writes a trace of what it does.
     pub fn open_traced(&self, device: &str, trace: bool) -> Result<(Arc<dyn Device>, Tracer)> {
-        let cache = self.work.join("kernels");
-        let options = OpenOptions { cache: Some(&cache), trace };
-        let opened = sublet_devices::open(&[device.to_owned()], options)?;
+        let opened = self.opened(&[device.to_owned()], trace)?;
         let first = opened.devices.first().with_context(|| format!("no device for `{device}`"))?;
         Ok((first.clone(), opened.tracer()))
     }
 
     /// Devices of one engine, not yet started.
     pub fn open_all(&self, devices: &[String]) -> Result<Vec<Arc<dyn Device>>> {
-        let cache = self.work.join("kernels");
-        Ok(sublet_devices::open(devices, OpenOptions { cache: Some(&cache), trace: false })?
-            .devices)
+        Ok(self.opened(devices, false)?.devices)
     }
 
-    /// The device with another budget of memory.
-    pub fn with_memory(&self, memory: Bytes) -> String {
-        with_memory(&self.device, memory)
+    fn opened(&self, devices: &[String], trace: bool) -> Result<Opened> {
+        let cache = self.work.join("kernels");
+        Ok(sublet_devices::open(devices, OpenOptions { cache: Some(&cache), trace })?)
     }
 }
 

@@ -1,9 +1,9 @@
 //! All-cold throughput: distinct models asked for in turn, in so little memory that each must be swapped in again.
 
-use crate::Common;
 use crate::exported::{Exported, Machine};
 use crate::figures::{median, ms, summary, write};
 use crate::served::{self, Policy, Served};
+use crate::{Common, with_memory};
 use anyhow::{Result, ensure};
 use clap::Args;
 use serde_json::json;
@@ -47,7 +47,7 @@ pub fn run(common: &Common, options: &Options) -> Result<()> {
     let largest = (0..count).map(file_bytes).max().unwrap_or(0);
     let memory =
         options.memory.unwrap_or(Bytes((3 * largest).min(total / 4).max(largest + largest / 8)));
-    let served = Served::start(common, &[common.with_memory(memory)], options.policy)?;
+    let served = Served::start(common, &[with_memory(&common.device, memory)], options.policy)?;
     let mut subjects = Vec::new();
     for index in 0..count {
         let source = &exported[index % exported.len()];

@@ -68,7 +68,7 @@ impl Rhythm {
     /// From `now` until the next request may come, where it is known that requests come regularly: few come sooner.
     pub fn soonest(&self, now: Time) -> Option<Time> {
         let since = now.saturating_sub(self.last?);
-        let early = Time(self.deviation.0 * EARLY);
+        let early = Time(self.deviation.0.saturating_mul(EARLY));
         self.is_regular(since, KNOWN).then(|| self.mean.saturating_sub(early).saturating_sub(since))
     }
 
